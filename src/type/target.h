@@ -19,11 +19,16 @@ struct Target {
   int vector_bits = 256;              // cpu: widest vector that kernels use
   int threads = 1;                    // cpu: size of the team; cuda: multiprocessors
   int64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10, l3_bytes = 8 << 20;
-  bool has(std::string_view feature) const;  // has("avx512f")
+  bool has(std::string_view feature) const;  // has("avx512f"): listed, or implied by the level in `arch`
 };
 
-Target host_target();                // this machine; PHLOX_CPU=v3|v4 narrows it
-std::string target_text(const Target&);  // canonical one-line text: part of every cache key
+// This machine, looked at afresh. PHLOX_CPU=v3|v4 narrows it to exactly that level; asking for more than the machine
+// has is Error(invalid_argument). AMX is listed only if the kernel grants this process its state.
+Target host_target();
+// Canonical one-line texts for cache keys: everything, and only what code generation sees (kernel text is written out
+// for a team and cache sizes already, so images do not depend on those).
+std::string target_text(const Target&);
+std::string code_target_text(const Target&);
 const char* device_kind_name(DeviceKind);
 
 }  // namespace phlox
