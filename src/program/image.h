@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace phlox {
@@ -20,5 +21,12 @@ struct Image {
   std::vector<Entry> entries;
   std::vector<Import> imports;
 };
+
+// The address of something that kernels may import, or null: the list is closed.
+void* import_address(std::string_view name);
+
+// What is wrong with an image as data ("entry 'k_1' lies outside the code"), or empty. A good image can be loaded
+// without touching memory outside it; whether its code is right is the compiler's and the cache's matter.
+std::string image_fault(const Image& image);
 
 }  // namespace phlox
