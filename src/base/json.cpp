@@ -60,27 +60,13 @@ void append_json_string(std::string& out, std::string_view text) {
       continue;
     }
     switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\b': out += "\\b"; break;
+      case '\f': out += "\\f"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
       default:
         if (c < 0x20)
           append_hex_escape(out, c);
@@ -206,21 +192,11 @@ size_t JsonString::unescape(char* out) const {
     const char kind = p[1];
     p += 2;
     switch (kind) {
-      case 'b':
-        *out++ = '\b';
-        break;
-      case 'f':
-        *out++ = '\f';
-        break;
-      case 'n':
-        *out++ = '\n';
-        break;
-      case 'r':
-        *out++ = '\r';
-        break;
-      case 't':
-        *out++ = '\t';
-        break;
+      case 'b': *out++ = '\b'; break;
+      case 'f': *out++ = '\f'; break;
+      case 'n': *out++ = '\n'; break;
+      case 'r': *out++ = '\r'; break;
+      case 't': *out++ = '\t'; break;
       case 'u': {
         uint32_t code = hex4_of(p);
         p += 4;
@@ -231,8 +207,7 @@ size_t JsonString::unescape(char* out) const {
         out = put_utf8(out, code);
         break;
       }
-      default:
-        *out++ = kind;
+      default: *out++ = kind;
     }
   }
   return size_t(out - start);
@@ -268,17 +243,12 @@ void JsonReader::error(std::string_view got, std::string_view expected) const {
 std::string JsonReader::describe() const {
   if (at_ >= text_.size()) return "the end";
   switch (text_[at_]) {
-    case '{':
-      return "an object";
-    case '[':
-      return "an array";
-    case '"':
-      return "a string";
+    case '{': return "an object";
+    case '[': return "an array";
+    case '"': return "a string";
     case 't':
-    case 'f':
-      return "a boolean";
-    case 'n':
-      return "null";
+    case 'f': return "a boolean";
+    case 'n': return "null";
   }
   if (text_[at_] == '-' || is_digit(text_[at_])) return "a number";
   return quoted(text_.substr(at_, 1));
@@ -296,17 +266,12 @@ char JsonReader::next_token() {
 JsonKind JsonReader::peek() {
   const char c = next_token();
   switch (c) {
-    case '{':
-      return JsonKind::object;
-    case '[':
-      return JsonKind::array;
-    case '"':
-      return JsonKind::string;
+    case '{': return JsonKind::object;
+    case '[': return JsonKind::array;
+    case '"': return JsonKind::string;
     case 't':
-    case 'f':
-      return JsonKind::boolean;
-    case 'n':
-      return JsonKind::null;
+    case 'f': return JsonKind::boolean;
+    case 'n': return JsonKind::null;
   }
   if (c == '-' || is_digit(c)) return JsonKind::number;
   error(describe(), "a value");
@@ -518,18 +483,10 @@ void JsonReader::skip() {
         begin_array();
         in_object[size_t(depth_ - 1)] = false;
         break;
-      case JsonKind::string:
-        string();
-        break;
-      case JsonKind::number:
-        number();
-        break;
-      case JsonKind::boolean:
-        boolean();
-        break;
-      case JsonKind::null:
-        null();
-        break;
+      case JsonKind::string: string(); break;
+      case JsonKind::number: number(); break;
+      case JsonKind::boolean: boolean(); break;
+      case JsonKind::null: null(); break;
     }
   } while (depth_ > outer);
 }
