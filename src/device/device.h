@@ -28,7 +28,7 @@ using StreamId = uint32_t;  // 0: the default stream of the device
 class Module : public RefCounted {
  public:
   virtual ~Module() = default;
-  virtual void* entry(const std::string& name) const = 0;  // cpu: a KernelFn; cuda: a CUfunction
+  virtual void* entry(const std::string& name) const = 0;  // cpu: a KernelFn; cuda: a CudaEntry
 };
 
 struct Launch {           // one kernel launch, sizes already computed

@@ -238,7 +238,8 @@ std::string code_target_text(const Target& t) {
 }
 
 std::string target_text(const Target& t) {
-  return cat(code_target_text(t), " threads=", t.threads, " l1=", t.l1_bytes, " l2=", t.l2_bytes, " l3=", t.l3_bytes);
+  return cat(code_target_text(t), " threads=", t.threads, " l1=", t.l1_bytes, " l2=", t.l2_bytes, " l3=", t.l3_bytes,
+             t.kind == DeviceKind::cuda ? cat(" shared=", t.shared_bytes) : std::string());
 }
 
 }  // namespace phlox

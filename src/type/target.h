@@ -18,7 +18,8 @@ struct Target {
   std::vector<std::string> features;  // cpu: sorted clang feature names with sign, "+avx512f"
   int vector_bits = 256;              // cpu: widest vector that kernels use
   int threads = 1;                    // cpu: size of the team; cuda: multiprocessors
-  int64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10, l3_bytes = 8 << 20;
+  int64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10, l3_bytes = 8 << 20;  // cuda: l1 is a multiprocessor's shared memory
+  int64_t shared_bytes = 0;           // cuda: shared memory that one block may have
   bool has(std::string_view feature) const;  // has("avx512f"): listed, or implied by the level in `arch`
 };
 

@@ -37,7 +37,7 @@ struct LoadedDriver {
       return f;
     };
 #define PHLOX_CUDA_LOAD(member, symbol, parameters) \
-  table.member = reinterpret_cast<Result(*) parameters>(get(symbol));
+  table.member = reinterpret_cast<Result(*) parameters>(get(#symbol));
     PHLOX_CUDA_DRIVER_FUNCTIONS(PHLOX_CUDA_LOAD)
 #undef PHLOX_CUDA_LOAD
     table.function_param =
