@@ -34,9 +34,9 @@ Library open_library(std::span<const char* const> names, std::span<const std::st
         library.tried.clear();
         return library;
       }
-      const char* why = ::dlerror();
+      const char* why = ::dlerror();  // begins with the path
       if (!library.tried.empty()) library.tried += "; ";
-      library.tried += cat(path, ": ", why ? why : "unknown error");
+      library.tried += why ? std::string(why) : cat(path, ": unknown error");
     }
   }
   if (library.tried.empty()) library.tried = cat("no file named ", names.empty() ? "" : names[0], " in ", join(dirs));

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "device/cuda/cuda_device.h"
-#include "device/registry.h"
 
 #if __has_include("/usr/local/cuda/include/cuda.h")
 #include "/usr/local/cuda/include/cuda.h"
@@ -75,12 +74,6 @@ TEST(Driver, report_names_every_library) {
     EXPECT_TRUE(!report[i].problem.empty() || (!report[i].path.empty() && !report[i].version.empty())) << names[i];
   }
   std::printf("%s", cuda::library_report_text().c_str());
-}
-
-TEST(Driver, registration) {
-  register_cuda_devices();
-  EXPECT_EQ(device_count(DeviceKind::cuda), cuda::cuda_device_count());
-  EXPECT_THROW(get_device({DeviceKind::cuda, 100}), Error);
 }
 
 TEST(Library, search_tells_what_was_tried) {

@@ -4,7 +4,7 @@
 
 namespace phlox {
 
-// out[i] = a[i] * 2 + b[i]; words: out, a, b, n
+// out[i] = a[i] * 3 + b[i]; words: out, a, b, n
 inline KernelText add_kernel() {
   return {R"(struct k_add0_words { unsigned long long w[4]; };
 extern "C" __global__ void k_add0(const __grid_constant__ k_add0_words words) {
@@ -13,7 +13,7 @@ extern "C" __global__ void k_add0(const __grid_constant__ k_add0_words words) {
   const float* b = (const float*)words.w[2];
   const long long n = (long long)words.w[3];
   const long long step = (long long)gridDim.x * blockDim.x;
-  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) out[i] = a[i] * 2.0f + b[i];
+  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) out[i] = a[i] * 3.0f + b[i];
 }
 )", "k_add0"};
 }

@@ -8,7 +8,6 @@
 #include "base/event.h"
 #include "base/root.h"
 #include "base/team.h"
-#include "device/registry.h"
 
 namespace phlox {
 
@@ -69,9 +68,9 @@ CudaDevice::CudaDevice(int index)
   create_stream();
   const char* mode = std::getenv("PHLOX_CUDA_ALLOCATOR");
   memory_ = std::make_unique<CachingAllocator>(
-      raw_memory_, AllocatorOptions{.name = cat(id()), .limit_bytes = environment_bytes("PHLOX_CUDA_MEMORY_LIMIT"),
+      raw_memory_, AllocatorOptions{.name = cat("cuda:", index_), .limit_bytes = environment_bytes("PHLOX_CUDA_MEMORY_LIMIT"),
                                     .caching = !mode || std::strcmp(mode, "nocache") != 0});
-  host_memory_ = std::make_unique<CachingAllocator>(raw_host_memory_, AllocatorOptions{.name = cat(id(), " pinned")});
+  host_memory_ = std::make_unique<CachingAllocator>(raw_host_memory_, AllocatorOptions{.name = cat("cuda:", index_, " pinned")});
 }
 
 void CudaDevice::read_target() {
@@ -108,7 +107,7 @@ void* CudaDevice::alloc(int64_t bytes, StreamId stream) {
 void CudaDevice::free(void* p, StreamId stream) noexcept {
   if (!p || memory_->free(p, stream)) return;
   try {
-    emit_event(EventKind::library, cat(id(), " free"), "a pointer that is not a live block was ignored");
+    emit_event(EventKind::library, cat("cuda:", index_, " free"), "a pointer that is not a live block was ignored");
   } catch (...) {
   }
 }
@@ -308,7 +307,7 @@ StreamId CudaDevice::create_stream() {
   std::lock_guard lock(streams_mutex_);
   const uint32_t n = stream_count_.load();
   if (n == max_streams)
-    fail(ErrorCode::device, {.op = cat(id(), " create_stream"), .fact = "too many streams", .got = cat(n, " streams"),
+    fail(ErrorCode::device, {.op = cat("cuda:", index_, " create_stream"), .fact = "too many streams", .got = cat(n, " streams"),
                              .expected = cat("at most ", max_streams), .remedy = "reuse streams: more do not run faster"});
   Current current(*this);
   driver_check("create stream", driver_.stream_create(&streams_[n].stream, stream_non_blocking));
@@ -414,11 +413,6 @@ CudaDevice& cuda_device(int index) {
   PHLOX_CHECK(index < 128, index);
   if (!all.devices[index]) all.devices[index] = std::make_unique<CudaDevice>(index);
   return *all.devices[index];
-}
-
-void register_cuda_devices() {
-  register_device_provider({.kind = DeviceKind::cuda, .count = cuda_device_count,
-                            .get = [](int index) -> Device& { return cuda_device(index); }});
 }
 
 }  // namespace phlox

@@ -128,7 +128,7 @@ bool CudaDevice::end_capture(StreamId stream, GraphExec& exec) {
   try {
     if (r != success) {
       if (r != graph_update_failure) driver_failed("update graph", r);
-      emit_event(EventKind::capture, cat(id(), " graph"),
+      emit_event(EventKind::capture, cat("cuda:", index_, " graph"),
                  cat("the new capture has another shape (reason ", info.result, "): the graph was made anew"));
       instantiate(exec, graph, stream);
     }
