@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/small_float.h"
@@ -10,6 +11,16 @@ namespace phlox {
 
 DType Sv::dtype() const { return b->loop().insts[id].dtype; }
 AxisMask Sv::axes() const { return b->loop().depends[id]; }
+
+// Affine arithmetic works on Dims, whose constants do not wrap and end at a quarter of the range. Numbers that no
+// address comes near are data that happens to be i64, and stay ordinary wrapping arithmetic.
+static bool tame(int64_t v) { return v < int64_t(1) << 48 && v > -(int64_t(1) << 48); }
+static bool tame(Dim d) { return !d.is_const() || tame(d.value()); }
+static bool tame_product(Dim a, Dim b) {
+  if (!a.is_const() || !b.is_const()) return true;
+  const std::optional<int64_t> p = try_mul(a.value(), b.value());
+  return p && tame(*p);
+}
 
 size_t LoopBuilder::Hash::operator()(const Inst& i) const {
   uint64_t h = combine(uint64_t(i.op) | uint64_t(i.dtype) << 8 | uint64_t(i.combine) << 16 | uint64_t(i.order) << 24,
@@ -21,11 +32,8 @@ size_t LoopBuilder::Hash::operator()(const Inst& i) const {
 Sv LoopBuilder::add(Inst i) {
   auto [it, fresh] = index_.try_emplace(i, ValueId(loop_.insts.size()));
   if (fresh) {
-    AxisMask m = i.op == Scalar::axis ? AxisMask(1) << i.imm : 0;
-    for (int k = 0; k < i.operand_count; ++k) m |= loop_.depends[i.operand[k]];
-    if (i.op == Scalar::reduce) m &= ~i.axes;
     loop_.insts.push_back(i);
-    loop_.depends.push_back(m);
+    loop_.depends.push_back(depends_of(loop_, i));
   }
   return {this, it->second};
 }
@@ -78,6 +86,9 @@ int64_t constant_bits_int(DType d, int64_t v) {
     case DType::i32: return int32_t(v);
     case DType::u32: return uint32_t(v);
     case DType::i64: case DType::u64: return v;
+    case DType::f32: return std::bit_cast<int32_t>(float(v)) & 0xffffffffLL;  // not by way of double: one rounding
+    case DType::bf16: return bf16_from_float(float(v));
+    case DType::f16: return f16_from_float(float(v));
     default: return constant_bits(d, double(v));
   }
 }
@@ -88,6 +99,7 @@ double constant_value(const Inst& i) {
     case DType::f32: return std::bit_cast<float>(int32_t(i.imm));
     case DType::bf16: return float_from_bf16(uint16_t(i.imm));
     case DType::f16: return float_from_f16(uint16_t(i.imm));
+    case DType::u64: return double(uint64_t(i.imm));
     default: return double(i.imm);
   }
 }
@@ -136,9 +148,9 @@ Sv LoopBuilder::op(Scalar s, Sv a, Sv b, Sv c) {
   if (i.dtype == DType::i64 && info.operands == 2) {
     const Inst &x = inst(a), &y = inst(b);
     if (s == Scalar::add) return index_add(a, b);
-    if (s == Scalar::sub && y.op == Scalar::constant) return index_add(a, constant_int(DType::i64, -y.imm));
-    if (s == Scalar::mul && y.op == Scalar::constant) return index_mul(a, y.imm);
-    if (s == Scalar::mul && x.op == Scalar::constant) return index_mul(b, x.imm);
+    if (s == Scalar::sub && y.op == Scalar::constant) return index_add(a, constant_int(DType::i64, int64_t(-uint64_t(y.imm))));
+    if (s == Scalar::mul && y.op == Scalar::constant && tame(y.imm)) return index_mul(a, y.imm);
+    if (s == Scalar::mul && x.op == Scalar::constant && tame(x.imm)) return index_mul(b, x.imm);
   }
   return add(i);
 }
@@ -147,8 +159,9 @@ Sv LoopBuilder::cast(Sv a, DType d) {
   if (a.dtype() == d) return a;
   const Inst& i = inst(a);
   if (i.op == Scalar::constant) {
-    if (is_int(a.dtype()) || is_bool(a.dtype())) return constant_int(d, i.imm);
-    if (!is_int(d)) return constant(d, constant_value(i));
+    const bool wraps = a.dtype() == DType::u64 && i.imm < 0 && !is_int(d) && !is_bool(d);
+    if ((is_int(a.dtype()) || is_bool(a.dtype())) && !wraps) return constant_int(d, i.imm);
+    if (is_float(a.dtype()) && !is_int(d)) return constant(d, constant_value(i));
   }
   Inst c{.op = Scalar::cast, .dtype = d, .operand_count = 1};
   c.operand[0] = a.id;
@@ -217,33 +230,42 @@ static void add_term(Affine& r, int axis, Dim c) {
 
 static Affine scaled(Affine a, Dim k) {
   if (k.is(0)) { a.base = 0; a.terms.clear(); return a; }
+  a.ok = tame_product(a.base, k);
+  for (auto& t : a.terms) a.ok = a.ok && tame_product(t.second, k);
+  if (!a.ok) return {};
   a.base = a.base * k;
   for (auto& t : a.terms) t.second = t.second * k;
   return a;
 }
 
-Affine affine_of(const Loop& loop, ValueId v) {
+static Affine sum(Affine a, const Affine& b) {
+  a.base = a.base + b.base;
+  for (auto& [axis, c] : b.terms) add_term(a, axis, c);
+  a.ok = tame(a.base);
+  for (auto& t : a.terms) a.ok = a.ok && tame(t.second);
+  return a.ok ? a : Affine{};
+}
+
+// `fuel` bounds the visits: values are shared, so an expression may be exponentially larger than its instructions.
+static Affine affine_of(const Loop& loop, ValueId v, int& fuel) {
   const Inst& i = loop.insts[v];
   Affine r;
-  if (i.dtype != DType::i64) return r;
+  if (i.dtype != DType::i64 || --fuel < 0) return r;
   switch (i.op) {
-    case Scalar::constant: r.ok = true; r.base = i.imm; return r;
-    case Scalar::dim: r.ok = true; r.base = Dim::from_raw(i.imm); return r;
+    case Scalar::constant: r.ok = tame(i.imm); if (r.ok) r.base = i.imm; return r;
+    case Scalar::dim: r.base = Dim::from_raw(i.imm); r.ok = tame(r.base); return r;
     case Scalar::axis: r.ok = true; r.terms.push_back({int(i.imm), 1}); return r;
     case Scalar::add: case Scalar::sub: {
-      r = affine_of(loop, i.operand[0]);
-      if (!r.ok) return r;
-      Affine b = affine_of(loop, i.operand[1]);
-      if (!b.ok) return b;
-      if (i.op == Scalar::sub) b = scaled(b, -1);
-      r.base = r.base + b.base;
-      for (auto& [axis, c] : b.terms) add_term(r, axis, c);
-      return r;
+      const Affine a = affine_of(loop, i.operand[0], fuel);
+      if (!a.ok) return a;
+      Affine b = affine_of(loop, i.operand[1], fuel);
+      if (i.op == Scalar::sub && b.ok) b = scaled(b, -1);
+      return b.ok ? sum(a, b) : b;
     }
     case Scalar::mul: {
-      const Affine a = affine_of(loop, i.operand[0]);
+      const Affine a = affine_of(loop, i.operand[0], fuel);
       if (!a.ok) return a;
-      const Affine b = affine_of(loop, i.operand[1]);
+      const Affine b = affine_of(loop, i.operand[1], fuel);
       if (!b.ok) return b;
       if (b.terms.empty()) return scaled(a, b.base);
       if (a.terms.empty()) return scaled(b, a.base);
@@ -251,6 +273,11 @@ Affine affine_of(const Loop& loop, ValueId v) {
     }
     default: return r;
   }
+}
+
+Affine affine_of(const Loop& loop, ValueId v) {
+  int fuel = 4096;
+  return affine_of(loop, v, fuel);
 }
 
 static Inst binary(Scalar op, ValueId a, ValueId b) {
@@ -275,11 +302,8 @@ Sv LoopBuilder::from_affine(const Affine& a) {
 Sv LoopBuilder::index_add(Sv a, Sv b) {
   if (const Affine x = affine_of(loop_, a.id); x.ok) {
     if (x.terms.empty() && x.base.is(0)) return b;
-    if (Affine y = affine_of(loop_, b.id); y.ok) {
-      y.base = y.base + x.base;
-      for (auto& [axis_id, c] : x.terms) add_term(y, axis_id, c);
-      return from_affine(y);
-    }
+    if (const Affine y = affine_of(loop_, b.id); y.ok)
+      if (const Affine r = sum(y, x); r.ok) return from_affine(r);
   } else if (inst(b).op == Scalar::constant && inst(b).imm == 0) {
     return a;
   }
@@ -289,45 +313,44 @@ Sv LoopBuilder::index_add(Sv a, Sv b) {
 Sv LoopBuilder::index_mul(Sv a, Dim d) {
   if (d.is(1)) return a;
   if (d.is(0)) return constant_int(DType::i64, 0);
-  if (const Affine x = affine_of(loop_, a.id); x.ok) return from_affine(scaled(x, d));
+  if (const Affine x = affine_of(loop_, a.id); x.ok && tame(d))
+    if (const Affine r = scaled(x, d); r.ok) return from_affine(r);
   return add(binary(Scalar::mul, a.id, dim(d).id));
 }
 
-// The least and greatest value over all points. Extents are at least 1 where a loop runs at all; a coefficient whose
-// sign is not known to be negative is a product of sizes and so not negative.
-static void bounds(const Loop& loop, const Affine& a, Dim& low, Dim& high) {
+// The least and greatest value over all points; false where a coefficient's sign cannot be seen. Extents are at least
+// 1 where a loop runs at all, and symbols in coefficients are sizes.
+static bool bounds(const Loop& loop, const Affine& a, Dim& low, Dim& high) {
   low = high = a.base;
   for (auto& [axis_id, c] : a.terms) {
-    const Dim span = (loop.axes[axis_id].extent - 1) * c;
-    if (c.is_const() && c.value() < 0) low = low + span;
-    else high = high + span;
+    const Dim last = loop.axes[axis_id].extent - 1;
+    if (!tame_product(last, c)) return false;
+    if (known_nonnegative(c)) high = high + last * c;
+    else if (known_nonnegative(c * Dim(-1))) low = low + last * c;
+    else return false;
   }
+  return true;
 }
 
 bool LoopBuilder::in_range(const Affine& a, Dim limit) {
   Dim low, high;
-  bounds(loop_, a, low, high);
-  if (!low.is_const() || low.value() < 0) return false;
-  const Dim room = limit - high;
-  return room.is_const() && room.value() >= 1;
+  if (!bounds(loop_, a, low, high) || !known_nonnegative(low)) return false;
+  return known_nonnegative(limit - high - 1);
 }
 
 Sv LoopBuilder::in_bounds(Sv index, Dim size) {
-  if (const Affine a = affine_of(loop_, index.id); a.ok) {
-    Dim low, high;
-    bounds(loop_, a, low, high);
-    const Dim room = size - high;
-    Sv p = constant_int(DType::boolean, 1);
-    if (!low.is_const() || low.value() < 0) p = p & (constant_int(DType::i64, 0) <= index);
-    if (!room.is_const() || room.value() < 1) p = p & (index < dim(size));
-    return p;
-  }
-  return (constant_int(DType::i64, 0) <= index) & (index < dim(size));
+  Sv p = constant_int(DType::boolean, 1);
+  Dim low = -1, high = size;  // what nothing is known of needs both tests
+  if (const Affine a = affine_of(loop_, index.id); a.ok && !bounds(loop_, a, low, high)) { low = -1; high = size; }
+  if (!known_nonnegative(low)) p = p & (constant_int(DType::i64, 0) <= index);
+  if (!known_nonnegative(size - high - 1)) p = p & (index < dim(size));
+  return p;
 }
 
 // Splits a = q * d + r with 0 <= r < d where that can be seen from the coefficients.
 Sv LoopBuilder::index_div(Sv a, Dim d) {
   if (d.is(1)) return a;
+  if (d.is(0)) return constant_int(DType::i64, 0);  // of an empty range; what floordiv gives
   if (const Affine x = affine_of(loop_, a.id); x.ok) {
     Affine q{.ok = true}, r{.ok = true};
     for (auto& [axis_id, c] : x.terms) {
@@ -342,7 +365,7 @@ Sv LoopBuilder::index_div(Sv a, Dim d) {
 }
 
 Sv LoopBuilder::index_mod(Sv a, Dim d) {
-  if (d.is(1)) return constant_int(DType::i64, 0);
+  if (d.is(1) || d.is(0)) return constant_int(DType::i64, 0);
   if (const Affine x = affine_of(loop_, a.id); x.ok) {
     Affine r{.ok = true};
     for (auto& [axis_id, c] : x.terms)

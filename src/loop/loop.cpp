@@ -39,6 +39,14 @@ Dim tree_block(Dim n, int lanes) {
   return max(ceildiv(share, lanes) * lanes, lanes == 1 ? 64 : 8192);
 }
 
+AxisMask depends_of(const Loop& loop, const Inst& i) {
+  AxisMask m = i.op == Scalar::axis ? AxisMask(1) << i.imm : 0;
+  for (int k = 0; k < i.operand_count; ++k) m |= loop.depends[i.operand[k]];
+  if (i.op == Scalar::reduce) m &= ~i.axes;
+  if (i.op == Scalar::scan) m |= i.axes;  // a running sum of a constant varies
+  return m;
+}
+
 uint64_t hash_of(const Loop& loop) {
   uint64_t h = loop.axes.size();
   for (const Axis& a : loop.axes) h = combine(h, uint64_t(a.extent.raw()));

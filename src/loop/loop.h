@@ -110,6 +110,7 @@ std::string print_loop(const Loop& loop);
 Loop parse_loop(std::string_view text);   // throws Error(invalid_argument) with the line
 void verify_loop(const Loop& loop);       // throws InternalError that names the instruction
 uint64_t hash_of(const Loop& loop);
+AxisMask depends_of(const Loop& loop, const Inst& i);  // from the depends of its operands
 
 double constant_value(const Inst& i);       // of a constant, as double
 int64_t constant_bits(DType d, double v);   // a value rounded to d, as the bits that a constant holds

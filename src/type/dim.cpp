@@ -81,12 +81,15 @@ Sum sum_of(Dim d) {
   return s;
 }
 
+// A result of constants. The lowest quarter of the range is taken by tags, so it overflows there.
+Dim constant(int64_t v) {
+  if (v < Dim::tag_limit) size_overflow("size", v, 0);
+  return v;
+}
+
 Dim dim_of(const Sum& s) {
   if (s.terms.empty()) return 0;
-  if (s.terms.size() == 1 && s.terms[0].first.empty()) {
-    PHLOX_CHECK(s.terms[0].second >= Dim::tag_limit, "size below the smallest that is supported");
-    return s.terms[0].second;
-  }
+  if (s.terms.size() == 1 && s.terms[0].first.empty()) return constant(s.terms[0].second);
   return Dim::from_raw(INT64_MIN + table().intern(s));
 }
 
@@ -106,6 +109,10 @@ void add_term(Sum& s, const Monomial& m, int64_t c) {
   }
 }
 
+[[noreturn]] void too_large() {
+  fail(ErrorCode::invalid_argument, {.op = "size", .fact = "a size expression with too many terms"});
+}
+
 int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
 // a = q * b + r with every term of q * b divisible by the product or constant b, symbolically.
@@ -113,7 +120,7 @@ bool split_divisible(const Sum& a, const Sum& b, Sum& quotient, Sum& rest) {
   if (b.terms.size() != 1) return false;
   const auto& [bm, bc] = b.terms[0];
   for (auto& [m, c] : a.terms) {
-    if (c % bc == 0 && std::includes(m.begin(), m.end(), bm.begin(), bm.end())) {
+    if ((bc == -1 ? c != INT64_MIN : c % bc == 0) && std::includes(m.begin(), m.end(), bm.begin(), bm.end())) {
       Monomial q;
       std::set_difference(m.begin(), m.end(), bm.begin(), bm.end(), std::back_inserter(q));
       add_term(quotient, q, c / bc);
@@ -137,7 +144,7 @@ int Dim::symbol_id() const {
 }
 
 Dim operator+(Dim a, Dim b) {
-  if (a.is_const() && b.is_const()) return checked_add(a.value(), b.value());
+  if (a.is_const() && b.is_const()) return constant(checked_add(a.value(), b.value()));
   if (a.is(0)) return b;
   if (b.is(0)) return a;
   Sum s = sum_of(a);
@@ -146,20 +153,23 @@ Dim operator+(Dim a, Dim b) {
 }
 
 Dim operator-(Dim a, Dim b) {
-  if (a.is_const() && b.is_const()) return checked_add(a.value(), -b.value());
+  if (a.is_const() && b.is_const()) return constant(checked_add(a.value(), -b.value()));
   return a + b * Dim(-1);
 }
 
 Dim operator*(Dim a, Dim b) {
-  if (a.is_const() && b.is_const()) return checked_mul(a.value(), b.value());
+  if (a.is_const() && b.is_const()) return constant(checked_mul(a.value(), b.value()));
   if (a.is(1)) return b;
   if (b.is(1)) return a;
   Sum r;
   const Sum sa = sum_of(a), sb = sum_of(b);
+  // Products of sums grow exponentially; no shape comes near this, but a text that nobody trusts may.
+  if (sa.terms.size() * sb.terms.size() > 256) too_large();
   for (auto& [ma, ca] : sa.terms)
     for (auto& [mb, cb] : sb.terms) {
       Monomial m;
       std::merge(ma.begin(), ma.end(), mb.begin(), mb.end(), std::back_inserter(m));
+      if (m.size() > 32) too_large();
       add_term(r, m, checked_mul(ca, cb));
     }
   return dim_of(r);
@@ -178,6 +188,7 @@ Dim floordiv(Dim a, Dim b) {
 }
 
 Dim mod(Dim a, Dim b) {
+  PHLOX_CHECK(!b.is(0), "remainder of a size by zero");
   if (a.is_const() && b.is_const()) return a.value() - b.value() * floor_div(a.value(), b.value());
   if (b.is(1) || a == b || a.is(0)) return 0;
   Sum q, r;
@@ -198,6 +209,25 @@ Dim max(Dim a, Dim b) {
   if (a.is_const() && b.is_const()) return std::max(a.value(), b.value());
   if (const Dim d = a - b; d.is_const()) return d.value() > 0 ? a : b;
   return atom_dim(AtomKind::max, std::min(a.raw(), b.raw()), std::max(a.raw(), b.raw()));
+}
+
+bool known_nonnegative(Dim d) {
+  if (d.is_const()) return d.value() >= 0;
+  auto atom = [](const Atom& a) {
+    const Dim x = Dim::from_raw(a.a), y = Dim::from_raw(a.b);
+    switch (a.kind) {
+      case AtomKind::symbol: return true;
+      case AtomKind::floordiv: case AtomKind::min: return known_nonnegative(x) && known_nonnegative(y);
+      case AtomKind::mod: return known_nonnegative(y);
+      case AtomKind::max: return known_nonnegative(x) || known_nonnegative(y);
+    }
+    return false;
+  };
+  for (auto& [m, c] : table().sum(sum_id(d)).terms) {
+    if (c < 0) return false;
+    for (uint32_t id : m) if (!atom(table().atom(id))) return false;
+  }
+  return true;
 }
 
 // --- text
@@ -231,6 +261,7 @@ void append(std::string& s, Dim d) {
 namespace {
 struct DimParser {
   const char*& p;
+  int depth = 0;  // of nested calls: text must not choose how deep our stack gets
   void space() { while (*p == ' ') ++p; }
   [[noreturn]] void bad(const char* expected) {
     fail(ErrorCode::invalid_argument, {.op = "parse", .fact = "bad size expression",
@@ -250,18 +281,25 @@ struct DimParser {
     return true;
   }
   Dim call(Dim (*f)(Dim, Dim)) {
+    if (++depth > 64) bad("less nesting");
     const Dim a = sum();
     space();
-    if (*p++ != ',') bad(",");
+    if (*p != ',') bad(",");
+    ++p;
     const Dim b = sum();
     space();
-    if (*p++ != ')') bad(")");
+    if (*p != ')') bad(")");
+    ++p;
+    --depth;
     if (b.is(0) && (f == static_cast<Dim (*)(Dim, Dim)>(floordiv) || f == static_cast<Dim (*)(Dim, Dim)>(mod))) bad("a divisor that is not zero");
     return f(a, b);
   }
   Dim factor() {
-    space();
-    if (*p == '-') { ++p; return factor() * Dim(-1); }
+    bool minus = false;
+    for (space(); *p == '-'; space()) { ++p; minus = !minus; }
+    return minus ? atom() * Dim(-1) : atom();
+  }
+  Dim atom() {
     if (word("floordiv")) return call(floordiv);
     if (word("mod")) return call(mod);
     if (word("min")) return call(min);
@@ -290,24 +328,36 @@ Dim parse_dim(const char*& p) { return DimParser{p}.sum(); }
 
 // --- evaluation
 
+// Numbers through the same rules as expressions: overflow is an error, division by zero a broken invariant.
+struct CheckedInt {
+  int64_t v;
+  friend CheckedInt operator*(CheckedInt a, CheckedInt b) { return {checked_mul(a.v, b.v)}; }
+  friend CheckedInt operator+(CheckedInt a, CheckedInt b) { return {checked_add(a.v, b.v)}; }
+};
+static CheckedInt floordiv(CheckedInt a, CheckedInt b) {
+  PHLOX_CHECK(b.v != 0, "division of a size by zero");
+  if (b.v == -1) return a * CheckedInt{-1};
+  return {floor_div(a.v, b.v)};
+}
+static CheckedInt mod(CheckedInt a, CheckedInt b) {
+  PHLOX_CHECK(b.v != 0, "remainder of a size by zero");
+  return {b.v == -1 ? 0 : a.v - b.v * floor_div(a.v, b.v)};
+}
+static CheckedInt min(CheckedInt a, CheckedInt b) { return {std::min(a.v, b.v)}; }
+static CheckedInt max(CheckedInt a, CheckedInt b) { return {std::max(a.v, b.v)}; }
+
 template <class T, class Leaf>
 static T fold(Dim d, const Leaf& leaf) {
-  if (d.is_const()) return T(d.value());
-  T total = T(0);
+  if (d.is_const()) return T{d.value()};
+  T total{0};
   for (auto& [m, c] : table().sum(sum_id(d)).terms) {
-    T t = T(c);
+    T t{c};
     for (uint32_t id : m) {
       const Atom& a = table().atom(id);
       if (a.kind == AtomKind::symbol) { t = t * leaf(int(a.a)); continue; }
       const T x = fold<T>(Dim::from_raw(a.a), leaf), y = fold<T>(Dim::from_raw(a.b), leaf);
-      if constexpr (std::is_same_v<T, Dim>) {
-        t = t * (a.kind == AtomKind::floordiv ? floordiv(x, y) : a.kind == AtomKind::mod ? mod(x, y)
-                 : a.kind == AtomKind::min ? min(x, y) : max(x, y));
-      } else {
-        if (a.kind == AtomKind::floordiv || a.kind == AtomKind::mod) PHLOX_CHECK(y != 0, "division of a size by zero");
-        t = t * (a.kind == AtomKind::floordiv ? floor_div(x, y) : a.kind == AtomKind::mod ? x - y * floor_div(x, y)
-                 : a.kind == AtomKind::min ? std::min(x, y) : std::max(x, y));
-      }
+      t = t * (a.kind == AtomKind::floordiv ? floordiv(x, y) : a.kind == AtomKind::mod ? mod(x, y)
+               : a.kind == AtomKind::min ? min(x, y) : max(x, y));
     }
     total = total + t;
   }
@@ -315,10 +365,10 @@ static T fold(Dim d, const Leaf& leaf) {
 }
 
 int64_t evaluate(Dim d, std::span<const int64_t> symbols) {
-  return fold<int64_t>(d, [&](int id) {
+  return fold<CheckedInt>(d, [&](int id) {
     PHLOX_CHECK(size_t(id) < symbols.size(), "symbol s", id, " has no value");
-    return symbols[id];
-  });
+    return CheckedInt{symbols[id]};
+  }).v;
 }
 
 Dim substitute(Dim d, std::span<const Dim> symbols) {
@@ -326,11 +376,18 @@ Dim substitute(Dim d, std::span<const Dim> symbols) {
 }
 
 void collect_symbols(Dim d, std::vector<bool>& seen) {
-  fold<int64_t>(d, [&](int id) {
-    if (seen.size() <= size_t(id)) seen.resize(id + 1);
-    seen[id] = true;
-    return int64_t(1);
-  });
+  if (d.is_const()) return;
+  for (auto& term : table().sum(sum_id(d)).terms)
+    for (uint32_t id : term.first) {
+      const Atom& a = table().atom(id);
+      if (a.kind != AtomKind::symbol) {
+        collect_symbols(Dim::from_raw(a.a), seen);
+        collect_symbols(Dim::from_raw(a.b), seen);
+        continue;
+      }
+      if (seen.size() <= size_t(a.a)) seen.resize(size_t(a.a) + 1);
+      seen[size_t(a.a)] = true;
+    }
 }
 
 // --- questions

@@ -45,6 +45,7 @@ Dim mod(Dim a, Dim b);       // a - b * floordiv(a, b)
 Dim ceildiv(Dim a, Dim b);
 Dim min(Dim a, Dim b);
 Dim max(Dim a, Dim b);
+bool known_nonnegative(Dim d);  // for all sizes (symbols of at least 0), as far as the expression shows
 void append(std::string& s, Dim d);     // "s0*4 + 1"
 Dim parse_dim(const char*& p);          // reads what append writes; advances p; throws Error(invalid_argument)
 
