@@ -2,10 +2,58 @@
 
 #include <algorithm>
 
+#include <cstdlib>
+
 #include "base/error.h"
+#include "base/event.h"
+#include "base/root.h"
+#include "toolchain/clang_plugin.h"
 #include "toolchain/object_image.h"
+#include "toolchain/spawn_cc.h"
 
 namespace phlox {
+
+namespace {
+
+// Chosen once a process.
+struct CpuCompiler {
+  std::unique_ptr<Compiler> compiler;
+  std::string why_none;
+
+  CpuCompiler() {
+    const char* env = std::getenv("PHLOX_COMPILER");
+    const std::string_view wanted = env ? env : "";
+    if (wanted == "off") {
+      why_none = "PHLOX_COMPILER=off";
+      return;
+    }
+    if (!wanted.empty() && wanted != "plugin" && wanted != "cc")
+      fail(ErrorCode::invalid_argument, {.op = "PHLOX_COMPILER", .fact = "unknown compiler", .got = cat("'", wanted, "'"),
+                                         .expected = "plugin, cc or off"});
+    std::string why;
+    if (wanted != "cc") compiler = ClangPlugin::find(why);
+    if (compiler || wanted == "plugin") {
+      why_none = why;
+      return;
+    }
+    compiler = SpawnCc::find_default(why_none);
+    if (compiler && wanted != "cc")
+      emit_event(EventKind::fallback, "compile kernels", cat(why, "; ", compiler->name(), " takes its place and is several times slower"));
+    else if (!why.empty()) why_none = cat(why, ", and ", why_none);
+  }
+};
+
+}  // namespace
+
+Compiler* find_compiler(const Target& target) {
+  if (target.kind != DeviceKind::cpu) {
+    emit_event(EventKind::fallback, "compile kernels", cat("no compiler for ", device_kind_name(target.kind), " here"));
+    return nullptr;
+  }
+  const CpuCompiler& c = root_object<CpuCompiler>();
+  if (!c.compiler) emit_event(EventKind::fallback, "compile kernels", c.why_none);
+  return c.compiler.get();
+}
 
 static bool good_entry(std::string_view s) {
   return s.size() > 2 && s.size() <= 66 && s.starts_with("k_") &&

@@ -1,13 +1,17 @@
 // The compilers themselves: the same text through gcc, clang and the plug-in must run and give the same bits.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "base/error.h"
 #include "kernels.h"
 #include "program/code_arena.h"
+#include "toolchain/clang_plugin.h"
 #include "toolchain/object_image.h"
 #include "toolchain/spawn_cc.h"
 
@@ -16,10 +20,13 @@ using namespace phlox::test;
 
 namespace {
 
-std::vector<std::unique_ptr<SpawnCc>> spawned() {
-  std::vector<std::unique_ptr<SpawnCc>> r;
+// gcc, clang and the plug-in, as far as they are here.
+std::vector<std::unique_ptr<Compiler>> compilers() {
+  std::vector<std::unique_ptr<Compiler>> r;
   for (const char* name : {"gcc", "clang-19", "clang"})
     if (auto cc = SpawnCc::find(name)) r.push_back(std::move(cc));
+  std::string why;
+  if (auto plugin = ClangPlugin::find(why)) r.push_back(std::move(plugin));
   return r;
 }
 
@@ -85,13 +92,13 @@ void expect_right_and_equal(Compiler& cc, int bits) {
   EXPECT_STREQ(to, "zzzzzzzzABCDEFGH");
 }
 
-TEST(SpawnCc, CompilesAndRuns) {
-  for (const auto& cc : spawned())
+TEST(Compilers, CompilesAndRuns) {
+  for (const auto& cc : compilers())
     for (int bits : widths()) expect_right_and_equal(*cc, bits);
 }
 
-TEST(SpawnCc, CompilersAgreeBitForBit) {
-  const auto all = spawned();
+TEST(Compilers, CompilersAgreeBitForBit) {
+  const auto all = compilers();
   const std::vector<float> x = inputs(1003);
   for (int bits : widths()) {
     const KernelText text = mixed("k_b2", bits);
@@ -105,15 +112,16 @@ TEST(SpawnCc, CompilersAgreeBitForBit) {
   }
 }
 
-TEST(SpawnCc, IsDeterministic) {
-  for (const auto& cc : spawned()) {
+TEST(Compilers, IsDeterministic) {
+  for (const auto& cc : compilers()) {
     const std::string source = batch_source(std::vector{mixed("k_b2", 256), bias_relu("k_a1", 256)});
-    EXPECT_EQ(cc->compile_object(source, target_with_bits(256)), cc->compile_object(source, target_with_bits(256)));
+    const auto object = [&] { return static_cast<ObjectCompiler&>(*cc).compile_object(source, target_with_bits(256)); };
+    EXPECT_EQ(object(), object()) << cc->name();
   }
 }
 
-TEST(SpawnCc, BadTextGivesTheLog) {
-  for (const auto& cc : spawned()) {
+TEST(Compilers, BadTextGivesTheLog) {
+  for (const auto& cc : compilers()) {
     const KernelText bad[] = {bias_relu("k_a1", 256), {"void k_b2(const unsigned long long* w, long long b, long long e) { frob }", "k_b2"}};
     try {
       cc->compile(bad, target_with_bits(256));
@@ -126,21 +134,21 @@ TEST(SpawnCc, BadTextGivesTheLog) {
   }
 }
 
-TEST(SpawnCc, HasNoHeaders) {
-  for (const auto& cc : spawned()) {
+TEST(Compilers, HasNoHeaders) {
+  for (const auto& cc : compilers()) {
     const KernelText bad{"#include <stdio.h>\n" + copies("k_c3").source, "k_c3"};
     EXPECT_THROW(cc->compile({&bad, 1}, target_with_bits(256)), Error) << cc->name();
   }
 }
 
-TEST(SpawnCc, RefusesForeignCallsAndWritableData) {
+TEST(Compilers, RefusesForeignCallsAndWritableData) {
   const std::string signature = "(const unsigned long long* w, long long b, long long e)";
   const std::pair<std::string, const char*> cases[] = {
       {"int system(const char*);\nvoid k_a1" + signature + " { system((const char*)w[0]); }", "'system'"},
       {"static int count; void k_a1" + signature + " { *(int*)w[0] = ++count; }", "not constant"},
       {"int shared_count; void k_a1" + signature + " { ++shared_count; }", "a kernel"},
       {"void k_a2" + signature + " {}", "'k_a1'"}};
-  for (const auto& cc : spawned())
+  for (const auto& cc : compilers())
     for (const auto& [source, part] : cases) {
       const KernelText text{source, "k_a1"};
       try {
@@ -196,6 +204,116 @@ TEST(Compiler, RefusesOddNames) {
   EXPECT_THROW(target_options(t), Error);
   t.features = {"avx2"};
   EXPECT_THROW(target_options(t), Error);
+}
+
+std::unique_ptr<ClangPlugin> plugin() {
+  std::string why;
+  return ClangPlugin::find(why);
+}
+#define NEEDS_PLUGIN(p)     \
+  const auto p = plugin();  \
+  if (!p) GTEST_SKIP() << "no compiler plug-in"
+
+TEST(ClangPlugin, FingerprintNeedsNoLoading) {
+  NEEDS_PLUGIN(p);
+  EXPECT_EQ(p->fingerprint(), cat("clang-plugin 1 ", elf_build_id(p->path())));
+  EXPECT_EQ(elf_build_id(p->path()).size(), 40u);
+  EXPECT_EQ(p->times().open_us, 0u);
+}
+
+TEST(ClangPlugin, BrokenFilesAreRefused) {
+  EXPECT_EQ(elf_build_id("/no/such/file"), "");
+  EXPECT_EQ(elf_build_id("/proc/self/cmdline"), "");
+  char name[] = "/tmp/phlox-test-XXXXXX";
+  const int fd = ::mkstemp(name);
+  ASSERT_GE(fd, 0);
+  ::setenv("PHLOX_COMPILER_PLUGIN", name, 1);
+  std::string why;
+  EXPECT_EQ(ClangPlugin::find(why), nullptr);
+  EXPECT_EQ(why, cat(name, " is no shared library with a build id"));
+  // A library that is no plug-in: found by its build id, refused when opened.
+  ::setenv("PHLOX_COMPILER_PLUGIN", "/lib/x86_64-linux-gnu/libm.so.6", 1);
+  if (auto p = ClangPlugin::find(why)) {
+    try {
+      p->open();
+      ADD_FAILURE();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::device);
+      EXPECT_NE(std::string(e.what()).find("no symbol phlox_compiler_plugin"), std::string::npos) << e.what();
+    }
+  }
+  ::setenv("PHLOX_COMPILER_PLUGIN", "/no/such/plugin.so", 1);
+  EXPECT_EQ(ClangPlugin::find(why), nullptr);
+  EXPECT_EQ(why, "PHLOX_COMPILER_PLUGIN names no readable file: '/no/such/plugin.so'");
+  ::unsetenv("PHLOX_COMPILER_PLUGIN");
+  ::close(fd);
+  ::unlink(name);
+}
+
+TEST(ClangPlugin, ThreadsCompileTogetherAndAgree) {
+  NEEDS_PLUGIN(p);
+  const Target target = target_with_bits(256);
+  const std::string good = batch_source(std::vector{mixed("k_b2", 256), bias_relu("k_a1", 256)});
+  const std::vector<std::byte> want = p->compile_object(good, target);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 10; ++i) {
+        if ((i + t) % 5 == 0) EXPECT_THROW(p->compile_object("int x = frob;", target), Error);
+        else EXPECT_EQ(p->compile_object(good, target), want);
+      }
+    });
+  for (auto& t : threads) t.join();
+}
+
+// Texts that make compilers recurse: refused or compiled, never a crash.
+TEST(ClangPlugin, SurvivesExtremeText) {
+  NEEDS_PLUGIN(p);
+  const Target target = target_with_bits(256);
+  const auto compiles = [&](const std::string& body) {
+    try {
+      p->compile_object("void k_a1(float* x) { " + body + " }", target);
+      return true;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::internal);
+      return false;
+    }
+  };
+  EXPECT_FALSE(compiles("x[0] = " + std::string(20000, '(') + "1" + std::string(20000, ')') + ";"));
+  std::string sum = "x[0] = x[1]";
+  for (int i = 0; i < 20000; ++i) sum += "+x[1]";
+  EXPECT_TRUE(compiles(sum + ";"));
+  std::string nest;
+  for (int i = 0; i < 900; ++i) nest += "if (x[0] > " + std::to_string(i) + ") {";
+  EXPECT_TRUE(compiles(nest + "x[1] = 2;" + std::string(900, '}')));
+  EXPECT_FALSE(compiles(std::string(100000, '{')));
+  EXPECT_FALSE(compiles(std::string("x[0] = 1;\0 garbage", 18)));
+  EXPECT_FALSE(compiles("asm volatile(\"frobnicate %rax\");"));
+  EXPECT_FALSE(compiles("__builtin_ia32_tdpbssd(1, 2, 3);"));
+}
+
+TEST(ClangPlugin, SeesNoFiles) {
+  NEEDS_PLUGIN(p);
+  for (const char* text : {"#include \"/etc/passwd\"\n", "#include <stddef.h>\n", "#include \"kernel.c\"\n#error\n"})
+    EXPECT_THROW(p->compile_object(text, target_with_bits(256)), Error) << text;
+}
+
+// The text says 512 bits in its body only; it must not be split into halves.
+TEST(ClangPlugin, UsesWholeVectors) {
+  NEEDS_PLUGIN(p);
+  Target t;
+  t.arch = "x86-64-v4";
+  t.vector_bits = 512;
+  const Image image = p->compile(std::vector{bias_relu("k_a1", 512)}, t);
+  int evex512 = 0, evex256 = 0;
+  for (size_t i = 0; i + 6 < image.bytes.size(); ++i) {
+    if (image.bytes[i] != std::byte{0x62}) continue;
+    const int ll = int(image.bytes[i + 3]) >> 5 & 3;
+    evex512 += ll == 2;
+    evex256 += ll == 1;
+  }
+  EXPECT_GE(evex512, 4);
+  EXPECT_GT(evex512, evex256);
 }
 
 }  // namespace
