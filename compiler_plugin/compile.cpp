@@ -39,18 +39,46 @@ constexpr const char* file_name = "kernel.c";  // diagnostics name kernels by #l
 
 uint64_t now_ns() {
   return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                      std::chrono::steady_clock::now().time_since_epoch()).count());
+                      std::chrono::steady_clock::now().time_since_epoch())
+                      .count());
 }
 
-// The same meaning as the options of the spawned compiler: no contraction, wrapping integers, no aliasing by type.
+// The same meaning as the options of the spawned compiler: no contraction, wrapping integers, no aliasing by
+// type.
 std::vector<const char*> front_end_arguments(const phlox_plugin_request& r, std::string& width) {
   width = "-mprefer-vector-width=" + std::to_string(r.vector_bits);
-  std::vector<const char*> a = {
-      "-triple", triple, "-emit-obj", "-O2", "-x", "c", "-std=gnu17", "-fgnuc-version=4.2.1", "-ffreestanding",
-      "-ffp-contract=off", "-fwrapv", "-relaxed-aliasing", "-fvisibility=hidden", "-mrelocation-model", "pic",
-      "-pic-level", "2", "-mframe-pointer=none", "-ffunction-sections", "-fdata-sections", "-nostdsysteminc",
-      "-nobuiltininc", "-w", "-ferror-limit", "20", "-fbracket-depth", "1024", "-main-file-name", file_name,
-      "-target-cpu", r.cpu, width.c_str()};
+  std::vector<const char*> a = {"-triple",
+                                triple,
+                                "-emit-obj",
+                                "-O2",
+                                "-x",
+                                "c",
+                                "-std=gnu17",
+                                "-fgnuc-version=4.2.1",
+                                "-ffreestanding",
+                                "-ffp-contract=off",
+                                "-fwrapv",
+                                "-relaxed-aliasing",
+                                "-fvisibility=hidden",
+                                "-mrelocation-model",
+                                "pic",
+                                "-pic-level",
+                                "2",
+                                "-mframe-pointer=none",
+                                "-ffunction-sections",
+                                "-fdata-sections",
+                                "-nostdsysteminc",
+                                "-nobuiltininc",
+                                "-w",
+                                "-ferror-limit",
+                                "20",
+                                "-fbracket-depth",
+                                "1024",
+                                "-main-file-name",
+                                file_name,
+                                "-target-cpu",
+                                r.cpu,
+                                width.c_str()};
   for (uint64_t i = 0; i < r.feature_count; ++i) {
     a.push_back("-target-feature");
     a.push_back(r.features[i]);
@@ -64,7 +92,8 @@ class FrontEnd {
  public:
   explicit FrontEnd(Compilation& c) : log_(c.log), files_(new llvm::vfs::InMemoryFileSystem) {
     const phlox_plugin_request& r = *c.request;
-    files_->addFile(file_name, 0, llvm::MemoryBuffer::getMemBufferCopy({r.source, size_t(r.source_bytes)}, file_name));
+    files_->addFile(file_name, 0,
+                    llvm::MemoryBuffer::getMemBufferCopy({r.source, size_t(r.source_bytes)}, file_name));
     llvm::IntrusiveRefCntPtr<clang::DiagnosticOptions> options(new clang::DiagnosticOptions);
     options->ShowColors = false;
     options->ShowCarets = true;
@@ -73,7 +102,8 @@ class FrontEnd {
     instance_.createDiagnostics(printer_, /*ShouldOwnClient=*/true);
     std::string width;
     const std::vector<const char*> arguments = front_end_arguments(r, width);
-    good_ = clang::CompilerInvocation::CreateFromArgs(instance_.getInvocation(), arguments, instance_.getDiagnostics());
+    good_ = clang::CompilerInvocation::CreateFromArgs(instance_.getInvocation(), arguments,
+                                                      instance_.getDiagnostics());
     if (!good_) return;
     instance_.createFileManager(files_);
     instance_.createSourceManager(instance_.getFileManager());
@@ -84,11 +114,12 @@ class FrontEnd {
     if (!good_ || !instance_.InitializeSourceManager(instance_.getFrontendOpts().Inputs[0])) return nullptr;
     instance_.createPreprocessor(clang::TU_Complete);
     clang::Preprocessor& preprocessor = instance_.getPreprocessor();
-    preprocessor.getBuiltinInfo().initializeBuiltins(preprocessor.getIdentifierTable(), instance_.getLangOpts());
+    preprocessor.getBuiltinInfo().initializeBuiltins(preprocessor.getIdentifierTable(),
+                                                     instance_.getLangOpts());
     instance_.createASTContext();
-    clang::CodeGenerator* const generator =
-        clang::CreateLLVMCodeGen(instance_.getDiagnostics(), file_name, files_, instance_.getHeaderSearchOpts(),
-                                 instance_.getPreprocessorOpts(), instance_.getCodeGenOpts(), context);
+    clang::CodeGenerator* const generator = clang::CreateLLVMCodeGen(
+        instance_.getDiagnostics(), file_name, files_, instance_.getHeaderSearchOpts(),
+        instance_.getPreprocessorOpts(), instance_.getCodeGenOpts(), context);
     instance_.setASTConsumer(std::unique_ptr<clang::ASTConsumer>(generator));
     generator->Initialize(instance_.getASTContext());
     instance_.createSema(clang::TU_Complete, nullptr);
@@ -119,8 +150,9 @@ std::unique_ptr<llvm::TargetMachine> target_machine(const clang::TargetOptions& 
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard;  // only what the text itself fuses
   options.FunctionSections = true;
   options.DataSections = true;
-  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(
-      triple, target.CPU, features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(
+      found->createTargetMachine(triple, target.CPU, features, options, llvm::Reloc::PIC_,
+                                 llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
 }
 
 }  // namespace
@@ -137,7 +169,10 @@ bool compile(Compilation& c) {
   const uint64_t start = now_ns();
   llvm::LLVMContext context;
   bool failed = false;
-  struct Sink { std::string& log; bool& failed; } sink{c.log, failed};
+  struct Sink {
+    std::string& log;
+    bool& failed;
+  } sink{c.log, failed};
   context.setDiagnosticHandlerCallBack(
       [](const llvm::DiagnosticInfo* info, void* p) {
         if (info->getSeverity() != llvm::DS_Error) return;
@@ -164,7 +199,8 @@ bool compile(Compilation& c) {
   llvm::raw_svector_ostream out(c.object);
   llvm::legacy::PassManager passes;
   passes.add(new llvm::TargetLibraryInfoWrapperPass(llvm::TargetLibraryInfoImpl(machine->getTargetTriple())));
-  if (machine->addPassesToEmitFile(passes, out, nullptr, llvm::CodeGenFileType::ObjectFile, /*DisableVerify=*/true)) {
+  if (machine->addPassesToEmitFile(passes, out, nullptr, llvm::CodeGenFileType::ObjectFile,
+                                   /*DisableVerify=*/true)) {
     c.log += "this target cannot emit objects\n";
     return false;
   }

@@ -1,5 +1,6 @@
-// The pass list. Kernel text is vectorised and unrolled by its generator, so vectorisers and the run-time unroller
-// would only cost time; what is left is inlining of helpers, promotion to registers, loop clean-up and redundancy.
+// The pass list. Kernel text is vectorised and unrolled by its generator, so vectorisers and the run-time
+// unroller would only cost time; what is left is inlining of helpers, promotion to registers, loop clean-up
+// and redundancy.
 #include "compile.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IR/PassManager.h"
@@ -50,7 +51,8 @@ static FunctionPassManager function_passes() {
   f.addPass(InstCombinePass());
   f.addPass(createFunctionToLoopPassAdaptor(LICMPass(LICMOptions()), /*UseMemorySSA=*/true));
   f.addPass(ADCEPass());
-  f.addPass(SimplifyCFGPass(SimplifyCFGOptions().convertSwitchRangeToICmp(true).hoistCommonInsts(true).sinkCommonInsts(true)));
+  f.addPass(SimplifyCFGPass(
+      SimplifyCFGOptions().convertSwitchRangeToICmp(true).hoistCommonInsts(true).sinkCommonInsts(true)));
   return f;
 }
 

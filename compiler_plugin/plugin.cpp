@@ -1,5 +1,5 @@
-// The plug-in's C face: runs each compile on a thread with a large stack, because the front end recurses with the
-// text, and turns LLVM's fatal errors into a result: they would end the host program otherwise.
+// The plug-in's C face: runs each compile on a thread with a large stack, because the front end recurses with
+// the text, and turns LLVM's fatal errors into a result: they would end the host program otherwise.
 #include <pthread.h>
 
 #include <csetjmp>
@@ -27,7 +27,8 @@ struct Job {
 };
 thread_local Job* current_job = nullptr;
 
-// Reached instead of abort(). What the compile had allocated is lost; LLVM's state is per compile, so later ones work.
+// Reached instead of abort(). What the compile had allocated is lost; LLVM's state is per compile, so later
+// ones work.
 void fatal_error(void*, const char* reason, bool) {
   if (!current_job) return;
   current_job->compilation.log += "fatal error: ";
@@ -40,8 +41,10 @@ void* run_job(void* argument) {
   Job& job = *static_cast<Job*>(argument);
   clang::noteBottomOfStack();
   current_job = &job;
-  if (setjmp(job.on_fatal) == 0) job.status = compile(job.compilation) ? 0 : 1;
-  else job.status = 2;
+  if (setjmp(job.on_fatal) == 0)
+    job.status = compile(job.compilation) ? 0 : 1;
+  else
+    job.status = 2;
   current_job = nullptr;
   return nullptr;
 }
@@ -50,8 +53,10 @@ void* copy_out(const void* data, size_t n, uint64_t& bytes) {
   bytes = n;
   if (n == 0) return nullptr;
   void* p = std::malloc(n);
-  if (p) std::memcpy(p, data, n);
-  else bytes = 0;
+  if (p)
+    std::memcpy(p, data, n);
+  else
+    bytes = 0;
   return p;
 }
 
@@ -73,8 +78,10 @@ int compile_entry(const phlox_plugin_request* request, phlox_plugin_result* resu
   pthread_t thread;
   const int error = ::pthread_create(&thread, &attributes, run_job, &job);
   ::pthread_attr_destroy(&attributes);
-  if (error) job.compilation.log = "cannot start a thread with a 64 MiB stack";
-  else ::pthread_join(thread, nullptr);
+  if (error)
+    job.compilation.log = "cannot start a thread with a 64 MiB stack";
+  else
+    ::pthread_join(thread, nullptr);
 
   const Compilation& c = job.compilation;
   if (job.status == 0) result->object = copy_out(c.object.data(), c.object.size(), result->object_bytes);
@@ -97,6 +104,7 @@ constexpr phlox_plugin_api api = {PHLOX_PLUGIN_ABI, sizeof(phlox_plugin_api), "c
 
 }  // namespace phlox_plugin
 
-extern "C" __attribute__((visibility("default"))) const phlox_plugin_api* phlox_compiler_plugin(uint32_t version) {
+extern "C" __attribute__((visibility("default"))) const phlox_plugin_api* phlox_compiler_plugin(
+    uint32_t version) {
   return version == PHLOX_PLUGIN_ABI ? &phlox_plugin::api : nullptr;
 }

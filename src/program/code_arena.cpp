@@ -19,13 +19,14 @@ namespace {
 constexpr size_t block_align = 64;       // what images ask for
 constexpr size_t chunk_bytes = 1 << 20;  // about 1,000 kernels
 constexpr size_t page = 4096;
-constexpr unsigned mfd_exec = 0x10;      // MFD_EXEC: newer kernels warn when it is left out, older ones refuse it
+constexpr unsigned mfd_exec = 0x10;  // MFD_EXEC: newer kernels warn when it is left out, older ones refuse it
 
 // Counts forks, in the parent as in the child.
 struct ForkCounter {
   std::atomic<uint32_t> count{0};
   ForkCounter() {
-    ::pthread_atfork(nullptr, [] { ++root_object<ForkCounter>().count; }, [] { ++root_object<ForkCounter>().count; });
+    ::pthread_atfork(
+        nullptr, [] { ++root_object<ForkCounter>().count; }, [] { ++root_object<ForkCounter>().count; });
   }
 };
 uint32_t fork_count() { return root_object<ForkCounter>().count.load(std::memory_order_relaxed); }
@@ -33,7 +34,8 @@ uint32_t fork_count() { return root_object<ForkCounter>().count.load(std::memory
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 [[noreturn]] void no_executable_memory(const char* call) {
-  fail(ErrorCode::device, {.op = "load kernels", .fact = cat("the system refused executable memory (", call, ")"),
+  fail(ErrorCode::device, {.op = "load kernels",
+                           .fact = cat("the system refused executable memory (", call, ")"),
                            .got = std::strerror(errno),
                            .remedy = "allow executable memfd mappings (vm.memfd_noexec, SELinux execmem)"});
 }
@@ -92,7 +94,8 @@ CodeArena::Chunk& CodeArena::chunk_with(size_t bytes, size_t& offset) {
 
 CodeArena::Block CodeArena::load(const Image& image) {
   if (std::string fault = image_fault(image); !fault.empty())
-    fail(ErrorCode::bad_file, {.op = "load kernels", .fact = "the image is damaged", .got = std::move(fault)});
+    fail(ErrorCode::bad_file,
+         {.op = "load kernels", .fact = "the image is damaged", .got = std::move(fault)});
   const size_t bytes = round_up(image.bytes.size(), block_align);
   std::lock_guard lock(mutex_);
   size_t offset = 0;
@@ -152,7 +155,8 @@ CodeArena& code_arena() { return root_object<CodeArena>(); }
 uint64_t entry_offset(const Image& image, std::string_view name) {
   for (const Image::Entry& e : image.entries)
     if (e.name == name) return e.offset;
-  fail(ErrorCode::not_found, {.op = "load kernels", .fact = "the image has no such entry", .got = cat("'", name, "'")});
+  fail(ErrorCode::not_found,
+       {.op = "load kernels", .fact = "the image has no such entry", .got = cat("'", name, "'")});
 }
 
 }  // namespace phlox

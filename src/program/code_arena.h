@@ -1,10 +1,11 @@
-// CodeArena: where kernel images become callable. Memory comes in chunks that are mapped twice from one memfd: one view
-// can be written, the other executed, so no address is ever both. Loading is a copy into the writable view and a few
-// stores for imports: microseconds, and about the image's own size of memory.
+// CodeArena: where kernel images become callable. Memory comes in chunks that are mapped twice from one
+// memfd: one view can be written, the other executed, so no address is ever both. Loading is a copy into the
+// writable view and a few stores for imports: microseconds, and about the image's own size of memory.
 //
-// Invariants: blocks never move; a block's code is complete before load() returns; every entry lies inside its block.
-// After a fork parent and child share the chunks they had, so both stop writing to those and go on in new ones.
-// Refuses: images with faults (see image_fault), systems that forbid executable memory: Error(device).
+// Invariants: blocks never move; a block's code is complete before load() returns; every entry lies inside
+// its block. After a fork parent and child share the chunks they had, so both stop writing to those and go on
+// in new ones. Refuses: images with faults (see image_fault), systems that forbid executable memory:
+// Error(device).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +39,9 @@ class CodeArena {
   Stats stats() const;
 
  private:
-  struct Range { size_t offset, size; };  // free, sorted by offset, never adjacent
+  struct Range {
+    size_t offset, size;
+  };  // free, sorted by offset, never adjacent
   struct Chunk {
     std::byte* rw = nullptr;
     std::byte* rx = nullptr;

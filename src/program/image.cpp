@@ -23,7 +23,8 @@ std::string image_fault(const Image& image) {
   }
   for (const Image::Import& i : image.imports) {
     if (!import_address(i.name)) return cat("import '", i.name, "' is not offered to kernels");
-    if (i.slot % 8 || size < 8 || i.slot > size - 8) return cat("the slot of import '", i.name, "' lies outside the code");
+    if (i.slot % 8 || size < 8 || i.slot > size - 8)
+      return cat("the slot of import '", i.name, "' lies outside the code");
   }
   return {};
 }

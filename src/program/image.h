@@ -1,6 +1,6 @@
-// Image: machine code for a set of kernels as one flat, position-independent block: relocations inside it are already
-// applied, so loading is a copy. Entries are found by name. What a kernel may call from outside (memset, memcpy,
-// memmove) is listed as imports and patched by the loader.
+// Image: machine code for a set of kernels as one flat, position-independent block: relocations inside it are
+// already applied, so loading is a copy. Entries are found by name. What a kernel may call from outside
+// (memset, memcpy, memmove) is listed as imports and patched by the loader.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,14 +10,20 @@
 
 namespace phlox {
 
-// The one entry of every kernel. `words` holds pointers, dims, strides and numbers as the kernel's argument table
-// says; the kernel computes work items [begin, end).
+// The one entry of every kernel. `words` holds pointers, dims, strides and numbers as the kernel's argument
+// table says; the kernel computes work items [begin, end).
 using KernelFn = void (*)(const uint64_t* words, int64_t begin, int64_t end);
 
 struct Image {
-  struct Entry { std::string name; uint64_t offset; };
-  struct Import { std::string name; uint64_t slot; };  // slot: offset of an 8-byte cell that receives the address
-  std::vector<std::byte> bytes;                        // text and constants, 64-byte aligned when loaded
+  struct Entry {
+    std::string name;
+    uint64_t offset;
+  };
+  struct Import {
+    std::string name;
+    uint64_t slot;
+  };                             // slot: offset of an 8-byte cell that receives the address
+  std::vector<std::byte> bytes;  // text and constants, 64-byte aligned when loaded
   std::vector<Entry> entries;
   std::vector<Import> imports;
 };
@@ -25,8 +31,9 @@ struct Image {
 // The address of something that kernels may import, or null: the list is closed.
 void* import_address(std::string_view name);
 
-// What is wrong with an image as data ("entry 'k_1' lies outside the code"), or empty. A good image can be loaded
-// without touching memory outside it; whether its code is right is the compiler's and the cache's matter.
+// What is wrong with an image as data ("entry 'k_1' lies outside the code"), or empty. A good image can be
+// loaded without touching memory outside it; whether its code is right is the compiler's and the cache's
+// matter.
 std::string image_fault(const Image& image);
 
 }  // namespace phlox

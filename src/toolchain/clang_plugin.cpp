@@ -24,7 +24,8 @@ bool read_exactly(int fd, void* to, size_t n, uint64_t at) {
 std::string build_id_of(int fd) {
   Elf64_Ehdr h;
   if (!read_exactly(fd, &h, sizeof h, 0) || std::memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
-      h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_type != ET_DYN || h.e_phentsize != sizeof(Elf64_Phdr) || h.e_phnum > 64)
+      h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_type != ET_DYN || h.e_phentsize != sizeof(Elf64_Phdr) ||
+      h.e_phnum > 64)
     return {};
   for (unsigned i = 0; i < h.e_phnum; ++i) {
     Elf64_Phdr p;
@@ -38,7 +39,8 @@ std::string build_id_of(int fd) {
       at += sizeof n;
       const uint64_t name = (uint64_t(n.n_namesz) + 3) & ~3ull, data = (uint64_t(n.n_descsz) + 3) & ~3ull;
       if (name + data > p.p_filesz - at) break;
-      if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && std::memcmp(notes + at, "GNU", 4) == 0 && n.n_descsz >= 8) {
+      if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && std::memcmp(notes + at, "GNU", 4) == 0 &&
+          n.n_descsz >= 8) {
         std::string s;
         for (uint32_t k = 0; k < n.n_descsz; ++k) {
           const unsigned char byte = notes[at + name + k];
@@ -68,14 +70,16 @@ std::vector<std::string> candidates() {
       if (n > 0 && size_t(n) < sizeof real) own.assign(real, size_t(n));
     }
     const std::string folder = folder_of(own);
-    for (const char* place : {"", "/lib", "/../lib"}) r.push_back(cat(folder, place, "/libphlox_compiler.so"));
+    for (const char* place : {"", "/lib", "/../lib"})
+      r.push_back(cat(folder, place, "/libphlox_compiler.so"));
   }
   return r;
 }
 
 uint64_t now_us() {
   return uint64_t(std::chrono::duration_cast<std::chrono::microseconds>(
-                      std::chrono::steady_clock::now().time_since_epoch()).count());
+                      std::chrono::steady_clock::now().time_since_epoch())
+                      .count());
 }
 
 }  // namespace
@@ -102,7 +106,8 @@ std::unique_ptr<ClangPlugin> ClangPlugin::find(std::string& why) {
     p->fingerprint_ = cat("clang-plugin ", PHLOX_PLUGIN_ABI, " ", id);
     return p;
   }
-  if (const char* wanted = std::getenv("PHLOX_COMPILER_PLUGIN"); wanted && *wanted && ::access(wanted, R_OK) != 0)
+  if (const char* wanted = std::getenv("PHLOX_COMPILER_PLUGIN");
+      wanted && *wanted && ::access(wanted, R_OK) != 0)
     why = cat("PHLOX_COMPILER_PLUGIN names no readable file: '", wanted, "'");
   return nullptr;
 }
@@ -111,8 +116,11 @@ void ClangPlugin::open() {
   std::lock_guard lock(mutex_);
   if (api_) return;
   const auto unusable = [&](std::string got) {
-    fail(ErrorCode::device, {.op = "compile kernels", .fact = cat("cannot use the compiler plug-in ", path_),
-                             .got = std::move(got), .remedy = "reinstall it, or set PHLOX_COMPILER=cc to spawn the system's compiler"});
+    fail(ErrorCode::device,
+         {.op = "compile kernels",
+          .fact = cat("cannot use the compiler plug-in ", path_),
+          .got = std::move(got),
+          .remedy = "reinstall it, or set PHLOX_COMPILER=cc to spawn the system's compiler"});
   };
   const uint64_t start = now_us();
   // Never closed: its threads and static objects live as long as the process.
@@ -153,10 +161,12 @@ std::vector<std::byte> ClangPlugin::compile_object(const std::string& source, co
     ++times_.compiles;
   }
   if (status != 0)
-    fail(ErrorCode::internal,
-         {.op = "compile kernels", .fact = status == 1 ? "the clang-19 plug-in refused the kernel text" : "the clang-19 plug-in failed",
-          .got = cat("\n", std::string_view(result.log ? result.log : "", result.log_bytes)),
-          .remedy = "please report this with the text above"});
+    fail(
+        ErrorCode::internal,
+        {.op = "compile kernels",
+         .fact = status == 1 ? "the clang-19 plug-in refused the kernel text" : "the clang-19 plug-in failed",
+         .got = cat("\n", std::string_view(result.log ? result.log : "", result.log_bytes)),
+         .remedy = "please report this with the text above"});
   const auto* bytes = static_cast<const std::byte*>(result.object);
   return {bytes, bytes + result.object_bytes};
 }

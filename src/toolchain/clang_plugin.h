@@ -1,7 +1,7 @@
-// ClangPlugin: clang and LLVM in this process, through libphlox_compiler.so. Found by path, opened at the first compile
-// and never closed; its fingerprint is the file's build id, read without opening it, so that cache hits need no LLVM.
-// The file is $PHLOX_COMPILER_PLUGIN, or libphlox_compiler.so beside phlox's own library or executable, in lib/ there,
-// or in ../lib.
+// ClangPlugin: clang and LLVM in this process, through libphlox_compiler.so. Found by path, opened at the
+// first compile and never closed; its fingerprint is the file's build id, read without opening it, so that
+// cache hits need no LLVM. The file is $PHLOX_COMPILER_PLUGIN, or libphlox_compiler.so beside phlox's own
+// library or executable, in lib/ there, or in ../lib.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -21,7 +21,9 @@ class ClangPlugin final : public ObjectCompiler {
   const char* name() const override { return "clang-19 plug-in"; }
   const std::string& path() const { return path_; }
 
-  struct Times { uint64_t open_us, parse_us, passes_us, code_us, compiles; };
+  struct Times {
+    uint64_t open_us, parse_us, passes_us, code_us, compiles;
+  };
   Times times() const;  // sums since the start
   void open();          // loads the library now. Throws Error(device)
 

@@ -28,7 +28,9 @@ struct CpuCompiler {
       return;
     }
     if (!wanted.empty() && wanted != "plugin" && wanted != "cc")
-      fail(ErrorCode::invalid_argument, {.op = "PHLOX_COMPILER", .fact = "unknown compiler", .got = cat("'", wanted, "'"),
+      fail(ErrorCode::invalid_argument, {.op = "PHLOX_COMPILER",
+                                         .fact = "unknown compiler",
+                                         .got = cat("'", wanted, "'"),
                                          .expected = "plugin, cc or off"});
     std::string why;
     if (wanted != "cc") compiler = ClangPlugin::find(why);
@@ -38,8 +40,10 @@ struct CpuCompiler {
     }
     compiler = SpawnCc::find_default(why_none);
     if (compiler && wanted != "cc")
-      emit_event(EventKind::fallback, "compile kernels", cat(why, "; ", compiler->name(), " takes its place and is several times slower"));
-    else if (!why.empty()) why_none = cat(why, ", and ", why_none);
+      emit_event(EventKind::fallback, "compile kernels",
+                 cat(why, "; ", compiler->name(), " takes its place and is several times slower"));
+    else if (!why.empty())
+      why_none = cat(why, ", and ", why_none);
   }
 };
 
@@ -47,7 +51,8 @@ struct CpuCompiler {
 
 Compiler* find_compiler(const Target& target) {
   if (target.kind != DeviceKind::cpu) {
-    emit_event(EventKind::fallback, "compile kernels", cat("no compiler for ", device_kind_name(target.kind), " here"));
+    emit_event(EventKind::fallback, "compile kernels",
+               cat("no compiler for ", device_kind_name(target.kind), " here"));
     return nullptr;
   }
   const CpuCompiler& c = root_object<CpuCompiler>();
@@ -75,7 +80,9 @@ std::string batch_source(std::span<const KernelText> batch) {
 std::vector<std::string> target_options(const Target& target) {
   const auto word = [](std::string_view s) {
     if (s.empty() || s.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") != std::string_view::npos)
-      fail(ErrorCode::invalid_argument, {.op = "compile kernels", .fact = "odd name in the target", .got = cat("'", s, "'"),
+      fail(ErrorCode::invalid_argument, {.op = "compile kernels",
+                                         .fact = "odd name in the target",
+                                         .got = cat("'", s, "'"),
                                          .expected = "lower-case letters, digits, '.' and '-'"});
     return s;
   };
@@ -85,7 +92,8 @@ std::vector<std::string> target_options(const Target& target) {
   std::sort(features.begin(), features.end());
   for (const std::string& f : features) {
     if (f.empty() || (f[0] != '+' && f[0] != '-'))
-      fail(ErrorCode::invalid_argument, {.op = "compile kernels", .fact = "a feature has no sign", .got = cat("'", f, "'")});
+      fail(ErrorCode::invalid_argument,
+           {.op = "compile kernels", .fact = "a feature has no sign", .got = cat("'", f, "'")});
     r.push_back(cat(f[0] == '+' ? "-m" : "-mno-", word(std::string_view(f).substr(1))));
   }
   r.push_back(cat("-mprefer-vector-width=", target.vector_bits));

@@ -1,10 +1,12 @@
-// Compiler: kernel text -> image. ClangPlugin compiles C in this process through libphlox_compiler.so; SpawnCc runs a
-// system compiler on the same text. Compilers are thread-safe; a batch is one translation unit.
+// Compiler: kernel text -> image. ClangPlugin compiles C in this process through libphlox_compiler.so;
+// SpawnCc runs a system compiler on the same text. Compilers are thread-safe; a batch is one translation
+// unit.
 //
-// Kernel text contract. A text is complete by itself and uses no header. So that several can share one translation
-// unit, every definition in it other than the entry is wrapped in `#ifndef NAME` / `#define NAME` / ... / `#endif`
-// (equal NAME means equal text) or has the entry's digits in its name. Helpers are `static inline` and always_inline.
-// Compilers promise: no contraction, no errno, no trapping, wrapping signed arithmetic, no aliasing by type.
+// Kernel text contract. A text is complete by itself and uses no header. So that several can share one
+// translation unit, every definition in it other than the entry is wrapped in `#ifndef NAME` / `#define NAME`
+// / ... / `#endif` (equal NAME means equal text) or has the entry's digits in its name. Helpers are `static
+// inline` and always_inline. Compilers promise: no contraction, no errno, no trapping, wrapping signed
+// arithmetic, no aliasing by type.
 #pragma once
 #include <memory>
 #include <span>
@@ -28,7 +30,8 @@ class Compiler {
   // One image with every entry of the batch. Throws Error(internal) with the full log when a text is refused,
   // Error(io) when the compiler could not run.
   virtual Image compile(std::span<const KernelText> batch, const Target& target) = 0;
-  // One image a text, in order; still one translation unit where the compiler can. For caches, which keep kernels apart.
+  // One image a text, in order; still one translation unit where the compiler can. For caches, which keep
+  // kernels apart.
   virtual std::vector<Image> compile_each(std::span<const KernelText> batch, const Target& target);
   virtual std::string fingerprint() const = 0;  // version and options: part of every cache key
   virtual const char* name() const = 0;         // "clang-19 plug-in"
@@ -48,7 +51,8 @@ Compiler* find_compiler(const Target& target);
 
 // The batch as one translation unit; diagnostics name the kernel as their file. Checks entry names.
 std::string batch_source(std::span<const KernelText> batch);
-// The target as the options of a GCC-like command line ("-march=x86-64-v4", "-mavx512bf16", ...); refuses odd names.
+// The target as the options of a GCC-like command line ("-march=x86-64-v4", "-mavx512bf16", ...); refuses odd
+// names.
 std::vector<std::string> target_options(const Target& target);
 
 }  // namespace phlox

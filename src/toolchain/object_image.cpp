@@ -57,7 +57,8 @@ void ElfObject::read_sections() {
     s.type = e.sh_type, s.flags = e.sh_flags, s.offset = e.sh_offset, s.size = e.sh_size;
     s.align = e.sh_addralign ? e.sh_addralign : 1;
     s.entry_size = e.sh_entsize, s.link = e.sh_link, s.info = e.sh_info;
-    if (s.type != SHT_NULL && s.type != SHT_NOBITS && (s.offset > bytes_.size() || bytes_.size() - s.offset < s.size))
+    if (s.type != SHT_NULL && s.type != SHT_NOBITS &&
+        (s.offset > bytes_.size() || bytes_.size() - s.offset < s.size))
       bad_object(cat("section ", i, " lies outside the object"));
   }
 }
@@ -70,7 +71,8 @@ void ElfObject::read_symbols() {
   }
   if (!symbol_table_) bad_object("no symbol table");
   const Section& table = sections_[symbol_table_];
-  if (table.link >= sections_.size() || sections_[table.link].type != SHT_STRTAB) bad_object("no symbol names");
+  if (table.link >= sections_.size() || sections_[table.link].type != SHT_STRTAB)
+    bad_object("no symbol names");
   const auto names = contents(sections_[table.link]);
   if (names.empty() || names.back() != std::byte{0}) bad_object("symbol names do not end");
   const auto symbols = contents(table);
@@ -79,8 +81,9 @@ void ElfObject::read_symbols() {
   for (uint64_t at = 0; at < symbols.size(); at += sizeof(Elf64_Sym)) {
     const auto e = read_at<Elf64_Sym>(symbols, at);
     if (e.st_name >= names.size()) bad_object("a symbol name lies outside its table");
-    symbols_.push_back({std::string_view(reinterpret_cast<const char*>(names.data()) + e.st_name), e.st_value, e.st_size,
-                        e.st_shndx, uint8_t(ELF64_ST_TYPE(e.st_info)), uint8_t(ELF64_ST_BIND(e.st_info))});
+    symbols_.push_back({std::string_view(reinterpret_cast<const char*>(names.data()) + e.st_name), e.st_value,
+                        e.st_size, e.st_shndx, uint8_t(ELF64_ST_TYPE(e.st_info)),
+                        uint8_t(ELF64_ST_BIND(e.st_info))});
   }
 }
 
@@ -99,7 +102,8 @@ void ElfObject::read_relocations() {
       const auto e = read_at<Elf64_Rela>(bytes, at);
       const uint64_t symbol = ELF64_R_SYM(e.r_info);
       if (symbol >= symbols_.size()) bad_object("a relocation names no symbol");
-      target.relocations.push_back({e.r_offset, uint32_t(ELF64_R_TYPE(e.r_info)), uint32_t(symbol), e.r_addend});
+      target.relocations.push_back(
+          {e.r_offset, uint32_t(ELF64_R_TYPE(e.r_info)), uint32_t(symbol), e.r_addend});
     }
   }
 }
@@ -107,7 +111,8 @@ void ElfObject::read_relocations() {
 std::vector<std::string> ElfObject::functions() const {
   std::vector<std::string> r;
   for (const Symbol& s : symbols_)
-    if (s.kind == STT_FUNC && s.binding == STB_GLOBAL && s.section != SHN_UNDEF && s.section < sections_.size())
+    if (s.kind == STT_FUNC && s.binding == STB_GLOBAL && s.section != SHN_UNDEF &&
+        s.section < sections_.size())
       r.emplace_back(s.name);
   return r;
 }
@@ -123,21 +128,31 @@ class ImageLinker {
     place();
     for (size_t i = 0; i < units_.size(); ++i) relocate(units_[i]);
     for (size_t i = 0; i < entries.size(); ++i)
-      image_.entries.push_back({std::string(entries[i]), units_[entries_[i].unit].placed + entries_[i].offset});
+      image_.entries.push_back(
+          {std::string(entries[i]), units_[entries_[i].unit].placed + entries_[i].offset});
     return std::move(image_);
   }
 
  private:
   // What is copied as one: a section, or one constant of a pool.
-  struct Unit { size_t section; uint64_t begin, size, placed; };
-  struct Place { size_t unit; uint64_t offset; };
-  struct Cell { uint64_t jump, slot; };  // of one import
+  struct Unit {
+    size_t section;
+    uint64_t begin, size, placed;
+  };
+  struct Place {
+    size_t unit;
+    uint64_t offset;
+  };
+  struct Cell {
+    uint64_t jump, slot;
+  };  // of one import
 
   const ElfObject::Section& section_of(const ElfObject::Symbol& s) const {
     if (s.section >= object_.sections_.size())
       bad_object("a symbol is absolute or common: kernels have no such data", cat("'", s.name, "'"));
     const ElfObject::Section& section = object_.sections_[s.section];
-    if (!(section.flags & SHF_ALLOC) || section.type != SHT_PROGBITS || (section.flags & (SHF_WRITE | SHF_TLS)))
+    if (!(section.flags & SHF_ALLOC) || section.type != SHT_PROGBITS ||
+        (section.flags & (SHF_WRITE | SHF_TLS)))
       bad_object("a kernel uses data that is not constant", cat("'", s.name, "' in section ", s.section));
     if (s.value > section.size) bad_object("a symbol lies outside its section", cat("'", s.name, "'"));
     return section;
@@ -146,7 +161,8 @@ class ImageLinker {
   Place unit_of(const ElfObject::Symbol& s) {
     const ElfObject::Section& section = section_of(s);
     uint64_t begin = 0, size = section.size;
-    // Offsets from a section symbol mix the place meant with the instruction's tail: only named constants are exact.
+    // Offsets from a section symbol mix the place meant with the instruction's tail: only named constants are
+    // exact.
     const uint64_t each = section.entry_size;
     if ((section.flags & SHF_MERGE) && !(section.flags & SHF_STRINGS) && s.kind != STT_SECTION && each &&
         s.value % each == 0 && s.value < section.size && section.size - s.value >= each)
@@ -182,15 +198,23 @@ class ImageLinker {
       const ElfObject::Symbol& s = object_.symbols_[r.symbol];
       switch (r.type) {
         case R_X86_64_NONE: return;
-        case R_X86_64_PC32: case R_X86_64_PLT32: case R_X86_64_PC64: break;
-        case R_X86_64_GOTPCREL: case R_X86_64_GOTPCRELX: case R_X86_64_REX_GOTPCRELX:
-          if (s.section != SHN_UNDEF) bad_object("a kernel loads its own address from a table", cat("'", s.name, "'"));
+        case R_X86_64_PC32:
+        case R_X86_64_PLT32:
+        case R_X86_64_PC64: break;
+        case R_X86_64_GOTPCREL:
+        case R_X86_64_GOTPCRELX:
+        case R_X86_64_REX_GOTPCRELX:
+          if (s.section != SHN_UNDEF)
+            bad_object("a kernel loads its own address from a table", cat("'", s.name, "'"));
           break;
         default: bad_object("a relocation of a kind that kernels do not use", cat("type ", r.type));
       }
-      if (s.section != SHN_UNDEF) unit_of(s);
-      else if (import_address(s.name)) cells_.try_emplace(s.name);
-      else bad_object("a kernel calls something that kernels may not", cat("'", s.name, "'"));
+      if (s.section != SHN_UNDEF)
+        unit_of(s);
+      else if (import_address(s.name))
+        cells_.try_emplace(s.name);
+      else
+        bad_object("a kernel calls something that kernels may not", cat("'", s.name, "'"));
     });
   }
 
@@ -215,7 +239,9 @@ class ImageLinker {
     if (at > max_image) bad_object("the image is too large");
     image_.bytes.assign(at, std::byte{0xcc});
     for (const Unit& u : units_)
-      if (u.size) std::memcpy(image_.bytes.data() + u.placed, object_.contents(object_.sections_[u.section]).data() + u.begin, u.size);
+      if (u.size)
+        std::memcpy(image_.bytes.data() + u.placed,
+                    object_.contents(object_.sections_[u.section]).data() + u.begin, u.size);
     for (const auto& [name, cell] : cells_) {
       // jmp *2(%rip): the cell is 8 bytes after the jump's start.
       const uint8_t jump[16] = {0xff, 0x25, 2, 0, 0, 0, 0xcc, 0xcc};
@@ -260,7 +286,8 @@ class ImageLinker {
 
 Image ElfObject::link(std::span<const std::string_view> entries) const {
   Image image = ImageLinker(*this).run(entries);
-  if (std::string fault = image_fault(image); !fault.empty()) bad_object("the linked image is damaged", std::move(fault));
+  if (std::string fault = image_fault(image); !fault.empty())
+    bad_object("the linked image is damaged", std::move(fault));
   return image;
 }
 

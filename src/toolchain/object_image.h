@@ -1,10 +1,11 @@
-// ElfObject: an x86-64 relocatable object as a compiler made it, and the linker from it to flat images. It takes the
-// entries asked for and what they reach: their code, constants (single pool entries where the object tells them apart)
-// and a jump and an address cell for each import. All relocations are applied here, so loading an image is a copy.
+// ElfObject: an x86-64 relocatable object as a compiler made it, and the linker from it to flat images. It
+// takes the entries asked for and what they reach: their code, constants (single pool entries where the
+// object tells them apart) and a jump and an address cell for each import. All relocations are applied here,
+// so loading an image is a copy.
 //
-// Bytes are not trusted: every offset, size, index and string is checked. Refuses with Error(bad_file) that names the
-// rule broken: other machines, writable or thread-local data, common symbols, absolute addresses, unknown relocations,
-// calls to anything that kernels may not import.
+// Bytes are not trusted: every offset, size, index and string is checked. Refuses with Error(bad_file) that
+// names the rule broken: other machines, writable or thread-local data, common symbols, absolute addresses,
+// unknown relocations, calls to anything that kernels may not import.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,14 +26,23 @@ class ElfObject {
 
  private:
   friend class ImageLinker;
-  struct Relocation { uint64_t offset; uint32_t type, symbol; int64_t addend; };
+  struct Relocation {
+    uint64_t offset;
+    uint32_t type, symbol;
+    int64_t addend;
+  };
   struct Section {
     uint32_t type = 0;
     uint64_t flags = 0, offset = 0, size = 0, align = 1, entry_size = 0;
     uint32_t link = 0, info = 0;
     std::vector<Relocation> relocations;
   };
-  struct Symbol { std::string_view name; uint64_t value, size; uint16_t section; uint8_t kind, binding; };
+  struct Symbol {
+    std::string_view name;
+    uint64_t value, size;
+    uint16_t section;
+    uint8_t kind, binding;
+  };
 
   std::span<const std::byte> contents(const Section& s) const;
   void read_sections();

@@ -21,12 +21,34 @@ namespace phlox {
 namespace {
 
 // Part of the fingerprint: what is compiled how. Change any and old cache entries are not met again.
-const char* const common_options[] = {
-    "-x", "c", "-std=gnu17", "-O2", "-c", "-fPIC", "-mcmodel=small", "-fvisibility=hidden", "-ffunction-sections",
-    "-fdata-sections", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fwrapv",
-    "-ffreestanding", "-fno-unroll-loops", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-stack-protector",
-    "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-fno-exceptions", "-fomit-frame-pointer", "-fno-ident",
-    "-g0", "-nostdinc", "-w"};
+const char* const common_options[] = {"-x",
+                                      "c",
+                                      "-std=gnu17",
+                                      "-O2",
+                                      "-c",
+                                      "-fPIC",
+                                      "-mcmodel=small",
+                                      "-fvisibility=hidden",
+                                      "-ffunction-sections",
+                                      "-fdata-sections",
+                                      "-ffp-contract=off",
+                                      "-fno-math-errno",
+                                      "-fno-trapping-math",
+                                      "-fno-strict-aliasing",
+                                      "-fwrapv",
+                                      "-ffreestanding",
+                                      "-fno-unroll-loops",
+                                      "-fno-tree-vectorize",
+                                      "-fno-tree-slp-vectorize",
+                                      "-fno-stack-protector",
+                                      "-fcf-protection=none",
+                                      "-fno-asynchronous-unwind-tables",
+                                      "-fno-exceptions",
+                                      "-fomit-frame-pointer",
+                                      "-fno-ident",
+                                      "-g0",
+                                      "-nostdinc",
+                                      "-w"};
 const char* const gcc_options[] = {"-fno-stack-clash-protection", "-fno-tree-loop-distribute-patterns"};
 const char* const clang_options[] = {"-fbracket-depth=1024"};
 
@@ -35,7 +57,9 @@ class FileDescriptor {
   explicit FileDescriptor(int fd) : fd_(fd) {}
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() { if (fd_ >= 0) ::close(fd_); }
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
   int get() const { return fd_; }
 
  private:
@@ -43,7 +67,9 @@ class FileDescriptor {
 };
 
 [[noreturn]] void io_failed(std::string fact, int error) {
-  fail(ErrorCode::io, {.op = "compile kernels", .fact = std::move(fact), .got = std::strerror(error),
+  fail(ErrorCode::io, {.op = "compile kernels",
+                       .fact = std::move(fact),
+                       .got = std::strerror(error),
                        .remedy = "check $TMPDIR and the compiler (PHLOX_CC)"});
 }
 
@@ -53,7 +79,8 @@ class WorkFolder {
   WorkFolder() {
     const char* base = std::getenv("TMPDIR");
     path_ = cat(base && *base ? base : "/tmp", "/phlox-cc-XXXXXX");
-    if (!::mkdtemp(path_.data())) io_failed(cat("cannot make a folder in ", base && *base ? base : "/tmp"), errno);
+    if (!::mkdtemp(path_.data()))
+      io_failed(cat("cannot make a folder in ", base && *base ? base : "/tmp"), errno);
   }
   WorkFolder(const WorkFolder&) = delete;
   WorkFolder& operator=(const WorkFolder&) = delete;
@@ -116,8 +143,10 @@ bool wait_for(pid_t child, int seconds, std::string& how) {
   while (got < 0 && errno == EINTR);
   if (!how.empty()) return false;
   if (got < 0) return true;  // the host program ignores SIGCHLD: whether there is an object decides
-  if (WIFSIGNALED(status)) how = cat("was ended by signal ", WTERMSIG(status));
-  else if (WEXITSTATUS(status) != 0) how = "refused the kernel text";
+  if (WIFSIGNALED(status))
+    how = cat("was ended by signal ", WTERMSIG(status));
+  else if (WEXITSTATUS(status) != 0)
+    how = "refused the kernel text";
   return how.empty();
 }
 
@@ -126,8 +155,8 @@ pid_t spawn(const std::string& path, const std::vector<std::string>& arguments, 
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   const char* search = std::getenv("PATH");
-  std::string variables[] = {cat("PATH=", search ? search : "/usr/bin:/bin"), cat("TMPDIR=", folder.path()), "LC_ALL=C",
-                             "CCACHE_DISABLE=1", "SOURCE_DATE_EPOCH=0"};
+  std::string variables[] = {cat("PATH=", search ? search : "/usr/bin:/bin"), cat("TMPDIR=", folder.path()),
+                             "LC_ALL=C", "CCACHE_DISABLE=1", "SOURCE_DATE_EPOCH=0"};
   for (std::string& v : variables) env.push_back(v.data());
   env.push_back(nullptr);
 
@@ -136,7 +165,8 @@ pid_t spawn(const std::string& path, const std::vector<std::string>& arguments, 
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawnattr_init(&attributes);
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, 1, folder.file("log").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  ::posix_spawn_file_actions_addopen(&actions, 1, folder.file("log").c_str(), O_WRONLY | O_CREAT | O_TRUNC,
+                                     0600);
   ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
   // Relative names keep the folder's random name out of the object.
   ::posix_spawn_file_actions_addchdir_np(&actions, folder.path().c_str());
@@ -147,7 +177,8 @@ pid_t spawn(const std::string& path, const std::vector<std::string>& arguments, 
   ::posix_spawnattr_setsigmask(&attributes, &none);
   ::posix_spawnattr_setsigdefault(&attributes, &usual);
   ::posix_spawnattr_setpgroup(&attributes, 0);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  ::posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t child = -1;
   const int error = ::posix_spawn(&child, path.c_str(), &actions, &attributes, argv.data(), env.data());
   ::posix_spawn_file_actions_destroy(&actions);
@@ -166,7 +197,8 @@ std::string find_on_path(std::string_view name) {
     if (colon > 0 && path[0] == '/') {  // no compiler from the current folder
       const std::string file = cat(path.substr(0, colon), "/", name);
       struct stat st;
-      if (::access(file.c_str(), X_OK) == 0 && ::stat(file.c_str(), &st) == 0 && S_ISREG(st.st_mode)) return file;
+      if (::access(file.c_str(), X_OK) == 0 && ::stat(file.c_str(), &st) == 0 && S_ISREG(st.st_mode))
+        return file;
     }
     path.remove_prefix(std::min(colon + 1, path.size()));
   }
@@ -186,12 +218,15 @@ std::unique_ptr<SpawnCc> SpawnCc::find(std::string_view name) {
   cc->path_ = path;
   cc->clang_ = file.find("clang") != file.npos || called.find("clang") != called.npos;
   cc->name_ = cat("spawned ", path, file == called ? std::string() : cat(" (", file, ")"));
-  // The file's identity stands for the compiler's version: asking costs a process, and updates replace the file.
-  cc->fingerprint_ = cat("spawn-cc 1 ", real, " size=", int64_t(st.st_size), " mtime=", int64_t(st.st_mtim.tv_sec), ".",
-                         int64_t(st.st_mtim.tv_nsec));
+  // The file's identity stands for the compiler's version: asking costs a process, and updates replace the
+  // file.
+  cc->fingerprint_ = cat("spawn-cc 1 ", real, " size=", int64_t(st.st_size),
+                         " mtime=", int64_t(st.st_mtim.tv_sec), ".", int64_t(st.st_mtim.tv_nsec));
   for (const char* o : common_options) cc->fingerprint_ += cat(" ", o);
-  if (cc->clang_) for (const char* o : clang_options) cc->fingerprint_ += cat(" ", o);
-  else for (const char* o : gcc_options) cc->fingerprint_ += cat(" ", o);
+  if (cc->clang_)
+    for (const char* o : clang_options) cc->fingerprint_ += cat(" ", o);
+  else
+    for (const char* o : gcc_options) cc->fingerprint_ += cat(" ", o);
   return cc;
 }
 
@@ -212,8 +247,10 @@ std::vector<std::byte> SpawnCc::compile_object(const std::string& source, const 
   write_file(folder.file("k.c"), source);
   std::vector<std::string> arguments{path_};
   for (const char* o : common_options) arguments.push_back(o);
-  if (clang_) for (const char* o : clang_options) arguments.push_back(o);
-  else for (const char* o : gcc_options) arguments.push_back(o);
+  if (clang_)
+    for (const char* o : clang_options) arguments.push_back(o);
+  else
+    for (const char* o : gcc_options) arguments.push_back(o);
   for (std::string& o : target_options(target)) arguments.push_back(std::move(o));
   for (const char* o : {"-o", "k.o", "k.c"}) arguments.push_back(o);
 
@@ -223,7 +260,8 @@ std::vector<std::byte> SpawnCc::compile_object(const std::string& source, const 
   if (ended_well && !object.empty()) return object;
   const std::vector<std::byte> log = read_file(folder.file("log"), 64 << 10);
   fail(ErrorCode::internal,
-       {.op = "compile kernels", .fact = cat(path_, " ", how.empty() ? "wrote no object" : how),
+       {.op = "compile kernels",
+        .fact = cat(path_, " ", how.empty() ? "wrote no object" : how),
         .got = cat("\n", std::string_view(reinterpret_cast<const char*>(log.data()), log.size())),
         .remedy = "please report this with the text above"});
 }

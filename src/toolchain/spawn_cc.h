@@ -1,5 +1,5 @@
-// SpawnCc: a system C compiler (gcc or clang) as a child process, on the same text as the plug-in. No shell: arguments
-// go by vector, text and object through a private temporary folder, the environment is ours.
+// SpawnCc: a system C compiler (gcc or clang) as a child process, on the same text as the plug-in. No shell:
+// arguments go by vector, text and object through a private temporary folder, the environment is ours.
 // Refuses: headers (-nostdinc), compilers that run longer than their time limit.
 #pragma once
 #include <memory>

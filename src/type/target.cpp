@@ -74,7 +74,8 @@ constexpr Feature features[] = {
 // "x86-64-v3" -> 3, "x86-64" -> 1, anything else -> 0.
 int arch_level(std::string_view arch) {
   if (arch == "x86-64") return 1;
-  if (arch.size() == 9 && arch.starts_with("x86-64-v") && arch[8] >= '2' && arch[8] <= '4') return arch[8] - '0';
+  if (arch.size() == 9 && arch.starts_with("x86-64-v") && arch[8] >= '2' && arch[8] <= '4')
+    return arch[8] - '0';
   return 0;
 }
 
@@ -106,7 +107,8 @@ std::vector<std::string> cpu_features() {
     asm volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     saved = uint64_t(hi) << 32 | lo;
   }
-  const bool tiles = (word[int(Leaf::l7_edx)] & (1u << 24)) && (saved & 0x60000) == 0x60000 && request_tiles();
+  const bool tiles =
+      (word[int(Leaf::l7_edx)] & (1u << 24)) && (saved & 0x60000) == 0x60000 && request_tiles();
   const bool state[] = {true, (saved & 0x6) == 0x6, (saved & 0xe6) == 0xe6, tiles};
   std::vector<std::string> r;
   for (const Feature& f : features)
@@ -141,8 +143,10 @@ std::optional<int64_t> read_int(std::string_view s) {
   int64_t v;
   const auto [p, e] = std::from_chars(s.data(), s.data() + s.size(), v);
   if (e != std::errc() || v < 0) return std::nullopt;
-  if (p != s.data() + s.size() && *p == 'K') v <<= 10;
-  else if (p != s.data() + s.size() && *p == 'M') v <<= 20;
+  if (p != s.data() + s.size() && *p == 'K')
+    v <<= 10;
+  else if (p != s.data() + s.size() && *p == 'M')
+    v <<= 20;
   return v;
 }
 
@@ -165,7 +169,8 @@ int usable_cores(int& first_cpu) {
   std::optional<int64_t> quota, period;
   if (const std::string v2 = read_line("/sys/fs/cgroup/cpu.max"); !v2.empty()) {
     const size_t space = v2.find(' ');
-    if (space != std::string::npos) quota = read_int(v2.substr(0, space)), period = read_int(v2.substr(space + 1));
+    if (space != std::string::npos)
+      quota = read_int(v2.substr(0, space)), period = read_int(v2.substr(space + 1));
   } else {
     quota = read_int(read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
     period = read_int(read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
@@ -191,12 +196,17 @@ void read_caches(Target& t, int cpu) {
 void narrow(Target& t, std::string_view wanted, int have) {
   const int level = wanted == "v3" ? 3 : wanted == "v4" ? 4 : 0;
   if (level == 0)
-    fail(ErrorCode::invalid_argument, {.op = "PHLOX_CPU", .fact = "unknown level", .got = cat("'", wanted, "'"),
-                                       .expected = "v3 or v4", .remedy = "unset it to use all of this machine"});
+    fail(ErrorCode::invalid_argument, {.op = "PHLOX_CPU",
+                                       .fact = "unknown level",
+                                       .got = cat("'", wanted, "'"),
+                                       .expected = "v3 or v4",
+                                       .remedy = "unset it to use all of this machine"});
   if (level > have)
-    fail(ErrorCode::invalid_argument,
-         {.op = "PHLOX_CPU", .fact = "this machine is below the level asked for", .got = cat("'", wanted, "'"),
-          .expected = cat("at most v", have), .remedy = "unset it to use all of this machine"});
+    fail(ErrorCode::invalid_argument, {.op = "PHLOX_CPU",
+                                       .fact = "this machine is below the level asked for",
+                                       .got = cat("'", wanted, "'"),
+                                       .expected = cat("at most v", have),
+                                       .remedy = "unset it to use all of this machine"});
   t.arch = cat("x86-64-v", level);
   std::erase_if(t.features, [&](const std::string& s) {
     for (const Feature& f : features)
@@ -238,7 +248,8 @@ std::string code_target_text(const Target& t) {
 }
 
 std::string target_text(const Target& t) {
-  return cat(code_target_text(t), " threads=", t.threads, " l1=", t.l1_bytes, " l2=", t.l2_bytes, " l3=", t.l3_bytes,
+  return cat(code_target_text(t), " threads=", t.threads, " l1=", t.l1_bytes, " l2=", t.l2_bytes,
+             " l3=", t.l3_bytes,
              t.kind == DeviceKind::cuda ? cat(" shared=", t.shared_bytes) : std::string());
 }
 

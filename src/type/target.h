@@ -1,5 +1,5 @@
-// Target: what a program is compiled for, as plain data. The compiler is a pure function of it, so a program for
-// another machine can be made and tested here. `native` values are resolved before anything is hashed.
+// Target: what a program is compiled for, as plain data. The compiler is a pure function of it, so a program
+// for another machine can be made and tested here. `native` values are resolved before anything is hashed.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -23,11 +23,11 @@ struct Target {
   bool has(std::string_view feature) const;  // has("avx512f"): listed, or implied by the level in `arch`
 };
 
-// This machine, looked at afresh. PHLOX_CPU=v3|v4 narrows it to exactly that level; asking for more than the machine
-// has is Error(invalid_argument). AMX is listed only if the kernel grants this process its state.
+// This machine, looked at afresh. PHLOX_CPU=v3|v4 narrows it to exactly that level; asking for more than the
+// machine has is Error(invalid_argument). AMX is listed only if the kernel grants this process its state.
 Target host_target();
-// Canonical one-line texts for cache keys: everything, and only what code generation sees (kernel text is written out
-// for a team and cache sizes already, so images do not depend on those).
+// Canonical one-line texts for cache keys: everything, and only what code generation sees (kernel text is
+// written out for a team and cache sizes already, so images do not depend on those).
 std::string target_text(const Target&);
 std::string code_target_text(const Target&);
 const char* device_kind_name(DeviceKind);

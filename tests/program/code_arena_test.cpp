@@ -18,7 +18,8 @@ namespace {
 // mov eax, imm32; ret
 Image constant(uint32_t value, size_t pad = 0) {
   Image image;
-  const uint8_t code[] = {0xb8, uint8_t(value), uint8_t(value >> 8), uint8_t(value >> 16), uint8_t(value >> 24), 0xc3};
+  const uint8_t code[] = {
+      0xb8, uint8_t(value), uint8_t(value >> 8), uint8_t(value >> 16), uint8_t(value >> 24), 0xc3};
   image.bytes.resize(sizeof code + pad);
   std::memcpy(image.bytes.data(), code, sizeof code);
   image.entries = {{"k_1", 0}};
@@ -52,7 +53,8 @@ TEST(CodeArena, ReusesWhatWasUnloaded) {
 }
 
 TEST(CodeArena, ImportsArePatched) {
-  // k(p): memset through the slot at 8: mov eax... is not needed, a tail jump keeps all arguments: jmp *[rip + 2]
+  // k(p): memset through the slot at 8: mov eax... is not needed, a tail jump keeps all arguments: jmp *[rip
+  // + 2]
   Image image;
   const uint8_t code[16] = {0xff, 0x25, 2, 0, 0, 0};
   image.bytes.resize(sizeof code);
@@ -130,8 +132,10 @@ TEST(CodeArena, RefusesDamagedImages) {
   EXPECT_EQ(fault([](Image& i) { i.entries.clear(); }), "no entries");
   EXPECT_EQ(fault([](Image& i) { i.entries[0].offset = 64; }), "entry 'k_1' lies outside the code");
   EXPECT_EQ(fault([](Image& i) { i.entries[0].offset = ~0ull; }), "entry 'k_1' lies outside the code");
-  EXPECT_EQ(fault([](Image& i) { i.imports = {{"system", 0}}; }), "import 'system' is not offered to kernels");
-  EXPECT_EQ(fault([](Image& i) { i.imports = {{"memset", 57}}; }), "the slot of import 'memset' lies outside the code");
+  EXPECT_EQ(fault([](Image& i) { i.imports = {{"system", 0}}; }),
+            "import 'system' is not offered to kernels");
+  EXPECT_EQ(fault([](Image& i) { i.imports = {{"memset", 57}}; }),
+            "the slot of import 'memset' lies outside the code");
   EXPECT_EQ(fault([](Image& i) { i.imports = {{"memset", ~0ull - 7}}; }),
             "the slot of import 'memset' lies outside the code");
   EXPECT_THROW(entry_offset(constant(1), "k_2"), Error);

@@ -39,7 +39,9 @@ Target target_with_bits(int bits) {
   }
   return t;
 }
-std::vector<int> widths() { return host_target().vector_bits >= 512 ? std::vector{256, 512} : std::vector{256}; }
+std::vector<int> widths() {
+  return host_target().vector_bits >= 512 ? std::vector{256, 512} : std::vector{256};
+}
 
 std::vector<float> inputs(size_t n) {
   std::vector<float> x(n);
@@ -69,7 +71,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 void expect_right_and_equal(Compiler& cc, int bits) {
-  const KernelText batch[] = {bias_relu("k_a1", bits), mixed("k_b2", bits), copies("k_c3"), bias_relu("k_d4", bits, "-3.0f")};
+  const KernelText batch[] = {bias_relu("k_a1", bits), mixed("k_b2", bits), copies("k_c3"),
+                              bias_relu("k_d4", bits, "-3.0f")};
   const Target target = target_with_bits(bits);
   const Image together = cc.compile(batch, target);
   const std::vector<Image> apart = cc.compile_each(batch, target);
@@ -82,7 +85,8 @@ void expect_right_and_equal(Compiler& cc, int bits) {
   EXPECT_TRUE(same_bits(run(fn(arena, apart[0], "k_a1"), x, 1.7f), want)) << cc.name();
   run_bias_relu_reference(x.data(), want.data(), 1.7f, -3.0f, 1003);
   EXPECT_TRUE(same_bits(run(fn(arena, apart[3], "k_d4"), x, 1.7f), want)) << cc.name();
-  EXPECT_TRUE(same_bits(run(fn(arena, apart[1], "k_b2"), x, 1.7f), run(fn(arena, together, "k_b2"), x, 1.7f)));
+  EXPECT_TRUE(
+      same_bits(run(fn(arena, apart[1], "k_b2"), x, 1.7f), run(fn(arena, together, "k_b2"), x, 1.7f)));
   EXPECT_EQ(together.entries.size(), 4u);
   EXPECT_LT(apart[0].bytes.size(), together.bytes.size());
 
@@ -105,7 +109,8 @@ TEST(Compilers, CompilersAgreeBitForBit) {
     std::vector<float> first;
     for (const auto& cc : all) {
       CodeArena arena;
-      const std::vector<float> y = run(fn(arena, cc->compile({&text, 1}, target_with_bits(bits)), "k_b2"), x, 1);
+      const std::vector<float> y =
+          run(fn(arena, cc->compile({&text, 1}, target_with_bits(bits)), "k_b2"), x, 1);
       if (first.empty()) first = y;
       EXPECT_TRUE(same_bits(first, y)) << cc->name();
     }
@@ -115,14 +120,18 @@ TEST(Compilers, CompilersAgreeBitForBit) {
 TEST(Compilers, IsDeterministic) {
   for (const auto& cc : compilers()) {
     const std::string source = batch_source(std::vector{mixed("k_b2", 256), bias_relu("k_a1", 256)});
-    const auto object = [&] { return static_cast<ObjectCompiler&>(*cc).compile_object(source, target_with_bits(256)); };
+    const auto object = [&] {
+      return static_cast<ObjectCompiler&>(*cc).compile_object(source, target_with_bits(256));
+    };
     EXPECT_EQ(object(), object()) << cc->name();
   }
 }
 
 TEST(Compilers, BadTextGivesTheLog) {
   for (const auto& cc : compilers()) {
-    const KernelText bad[] = {bias_relu("k_a1", 256), {"void k_b2(const unsigned long long* w, long long b, long long e) { frob }", "k_b2"}};
+    const KernelText bad[] = {
+        bias_relu("k_a1", 256),
+        {"void k_b2(const unsigned long long* w, long long b, long long e) { frob }", "k_b2"}};
     try {
       cc->compile(bad, target_with_bits(256));
       FAIL() << cc->name();
@@ -210,8 +219,8 @@ std::unique_ptr<ClangPlugin> plugin() {
   std::string why;
   return ClangPlugin::find(why);
 }
-#define NEEDS_PLUGIN(p)     \
-  const auto p = plugin();  \
+#define NEEDS_PLUGIN(p)    \
+  const auto p = plugin(); \
   if (!p) GTEST_SKIP() << "no compiler plug-in"
 
 TEST(ClangPlugin, FingerprintNeedsNoLoading) {
@@ -259,8 +268,10 @@ TEST(ClangPlugin, ThreadsCompileTogetherAndAgree) {
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       for (int i = 0; i < 10; ++i) {
-        if ((i + t) % 5 == 0) EXPECT_THROW(p->compile_object("int x = frob;", target), Error);
-        else EXPECT_EQ(p->compile_object(good, target), want);
+        if ((i + t) % 5 == 0)
+          EXPECT_THROW(p->compile_object("int x = frob;", target), Error);
+        else
+          EXPECT_EQ(p->compile_object(good, target), want);
       }
     });
   for (auto& t : threads) t.join();
@@ -294,7 +305,8 @@ TEST(ClangPlugin, SurvivesExtremeText) {
 
 TEST(ClangPlugin, SeesNoFiles) {
   NEEDS_PLUGIN(p);
-  for (const char* text : {"#include \"/etc/passwd\"\n", "#include <stddef.h>\n", "#include \"kernel.c\"\n#error\n"})
+  for (const char* text :
+       {"#include \"/etc/passwd\"\n", "#include <stddef.h>\n", "#include \"kernel.c\"\n#error\n"})
     EXPECT_THROW(p->compile_object(text, target_with_bits(256)), Error) << text;
 }
 

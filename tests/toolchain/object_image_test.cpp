@@ -1,4 +1,5 @@
-// The object linker under hostile bytes: whatever is changed, it throws Error or gives an image that passes its checks.
+// The object linker under hostile bytes: whatever is changed, it throws Error or gives an image that passes
+// its checks.
 #include "toolchain/object_image.h"
 
 #include <elf.h>
@@ -21,7 +22,8 @@ const std::vector<std::byte>& sample_object() {
     auto cc = SpawnCc::find_default(why);
     Target t;
     t.arch = "x86-64-v3";
-    return cc ? cc->compile_object(batch_source(std::vector{mixed("k_b2", 256), copies("k_c3"), bias_relu("k_a1", 256)}), t)
+    return cc ? cc->compile_object(
+                    batch_source(std::vector{mixed("k_b2", 256), copies("k_c3"), bias_relu("k_a1", 256)}), t)
               : std::vector<std::byte>{};
   }();
   return object;
@@ -37,7 +39,8 @@ bool refused(std::vector<std::byte> bytes) {
       const Image image = object.link({&entry, 1});
       EXPECT_EQ(image_fault(image), "");
     }
-    for (std::string_view entry : {"k_b2", "k_c3", "k_a1"}) EXPECT_EQ(image_fault(object.link({&entry, 1})), "");
+    for (std::string_view entry : {"k_b2", "k_c3", "k_a1"})
+      EXPECT_EQ(image_fault(object.link({&entry, 1})), "");
     return false;
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::bad_file);
@@ -79,8 +82,29 @@ TEST_F(ElfObjectTest, FieldMutations) {
   const std::vector<std::byte>& base = sample_object();
   Elf64_Ehdr h;
   std::memcpy(&h, base.data(), sizeof h);
-  const uint64_t values[] = {0, 1, 2, 3, 7, 8, 63, 0x7f, 0xff, 0x100, 0xfff1, 0xfff2, 0xffff, 0x7fffffff, 0x80000000,
-                             0xffffffff, base.size() - 1, base.size(), base.size() + 1, 1ull << 40, ~0ull >> 1, ~0ull - 7, ~0ull};
+  const uint64_t values[] = {0,
+                             1,
+                             2,
+                             3,
+                             7,
+                             8,
+                             63,
+                             0x7f,
+                             0xff,
+                             0x100,
+                             0xfff1,
+                             0xfff2,
+                             0xffff,
+                             0x7fffffff,
+                             0x80000000,
+                             0xffffffff,
+                             base.size() - 1,
+                             base.size(),
+                             base.size() + 1,
+                             1ull << 40,
+                             ~0ull >> 1,
+                             ~0ull - 7,
+                             ~0ull};
   std::vector<size_t> words;
   for (size_t at = 0; at < sizeof h; at += 4) words.push_back(at);
   for (size_t at = h.e_shoff; at + 8 <= base.size(); at += 4) words.push_back(at);

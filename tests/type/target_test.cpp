@@ -58,7 +58,9 @@ TEST_F(TargetTest, RefusesUnknownLevel) {
     host_target();
     FAIL();
   } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "PHLOX_CPU: unknown level; got 'v9'; expected v3 or v4; unset it to use all of this machine");
+    EXPECT_STREQ(
+        e.what(),
+        "PHLOX_CPU: unknown level; got 'v9'; expected v3 or v4; unset it to use all of this machine");
   }
 }
 

@@ -1,5 +1,6 @@
-// Times of the toolchain: opening the plug-in, compiling kernels one by one, in batches and on two threads, loading.
-// usage: bench_toolchain [kernels]   (prints a table; medians over rounds, each with kernels not seen before)
+// Times of the toolchain: opening the plug-in, compiling kernels one by one, in batches and on two threads,
+// loading. usage: bench_toolchain [kernels]   (prints a table; medians over rounds, each with kernels not
+// seen before)
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -20,7 +21,8 @@ using namespace phlox::test;
 namespace {
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 template <class F>
@@ -48,9 +50,16 @@ std::vector<KernelText> fresh(int n, int bits) {
 void time_compiler(Compiler& cc, const Target& t, int rounds) {
   std::printf("%s, %s\n", cc.name(), t.arch.c_str());
   report("first", 1, 1, [&] { cc.compile_each(fresh(1, t.vector_bits), t); });
-  report("one kernel (map)", rounds, 1, [&] { const KernelText k = numbered(serial++, t.vector_bits); cc.compile_each({&k, 1}, t); });
-  report("one kernel (branches, tables)", rounds, 1, [&] { const KernelText k = mixed(entry_name(serial++), t.vector_bits); cc.compile_each({&k, 1}, t); });
-  report("batch of 25, per kernel", std::max(3, rounds / 5), 25, [&] { cc.compile_each(fresh(25, t.vector_bits), t); });
+  report("one kernel (map)", rounds, 1, [&] {
+    const KernelText k = numbered(serial++, t.vector_bits);
+    cc.compile_each({&k, 1}, t);
+  });
+  report("one kernel (branches, tables)", rounds, 1, [&] {
+    const KernelText k = mixed(entry_name(serial++), t.vector_bits);
+    cc.compile_each({&k, 1}, t);
+  });
+  report("batch of 25, per kernel", std::max(3, rounds / 5), 25,
+         [&] { cc.compile_each(fresh(25, t.vector_bits), t); });
   report("2 threads, a batch of 25 each, per kernel", std::max(3, rounds / 5), 50, [&] {
     const auto a = fresh(25, t.vector_bits), b = fresh(25, t.vector_bits);
     std::thread other([&] { cc.compile_each(a, t); });
@@ -74,8 +83,8 @@ int main(int argc, char** argv) {
       std::printf("  opened in %.2f ms\n", double(plugin->times().open_us) / 1e3);
       time_compiler(*plugin, t, rounds);
       const ClangPlugin::Times s = plugin->times();
-      std::printf("  %d compiles: parse %.0f, passes %.0f, code %.0f ms in all\n", int(s.compiles), double(s.parse_us) / 1e3,
-                  double(s.passes_us) / 1e3, double(s.code_us) / 1e3);
+      std::printf("  %d compiles: parse %.0f, passes %.0f, code %.0f ms in all\n", int(s.compiles),
+                  double(s.parse_us) / 1e3, double(s.passes_us) / 1e3, double(s.code_us) / 1e3);
       const std::vector<Image> images = plugin->compile_each(fresh(25, t.vector_bits), t);
       size_t bytes = 0;
       for (const Image& i : images) bytes += i.bytes.size();
