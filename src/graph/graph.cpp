@@ -1,0 +1,133 @@
+#include "graph/graph.h"
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace phlox {
+
+Arg Graph::keep(const Arg& a) {
+  Arg r = a;
+  if (a.kind == ArgKind::list) {
+    std::vector<Arg> items;
+    items.reserve(a.count);
+    for (const Arg& i : a.items()) items.push_back(keep(i));
+    lists_.push_back(std::move(items));
+    r.list = lists_.back().data();
+  } else if (a.kind == ArgKind::string) {
+    strings_.push_back(std::string(a.as_string()));
+    r.string = strings_.back().data();
+  } else if (a.kind == ArgKind::complex) {
+    lists_.push_back({Arg::of_real(a.complex[0]), Arg::of_real(a.complex[1])});
+    strings_.push_back(std::string(reinterpret_cast<const char*>(a.complex), 16));
+    r.complex = reinterpret_cast<const double*>(strings_.back().data());
+  }
+  return r;
+}
+
+GraphValue Graph::add_input(TensorType type, bool number) {
+  const GraphValue v = GraphValue(values_.size());
+  PHLOX_CHECK(v == inputs_.size(), "inputs come before nodes");
+  values_.push_back({std::move(type), no_node, uint32_t(inputs_.size())});
+  inputs_.push_back(v);
+  numbers_.push_back(number);
+  return v;
+}
+
+NodeId Graph::add_node(const OpInfo& op, std::span<const Arg> args, std::span<const TensorType> results) {
+  const NodeId id = NodeId(nodes_.size());
+  Node n;
+  n.op = &op;
+  for (const Arg& a : args) n.args.push_back(keep(a));
+  for (size_t i = 0; i < results.size(); ++i) {
+    n.results.push_back(GraphValue(values_.size()));
+    values_.push_back({results[i], id, uint32_t(i)});
+  }
+  n.group = current_group;
+  n.location = current_location;
+  nodes_.push_back(std::move(n));
+  return id;
+}
+
+// Rebinds the values and symbols of an argument. Lists are rebuilt in `store`, which must outlive the result.
+static Arg rebind(const Arg& a, std::span<const GraphValue> map, std::span<const Dim> symbols,
+                  std::deque<std::vector<Arg>>& store) {
+  Arg r = a;
+  if (a.kind == ArgKind::value) r.value = map[a.value];
+  else if (a.kind == ArgKind::dim && !a.as_dim().is_const()) r.dim = substitute(a.as_dim(), symbols).raw();
+  else if (a.kind == ArgKind::list) {
+    std::vector<Arg> items;
+    for (const Arg& i : a.items()) items.push_back(rebind(i, map, symbols, store));
+    store.push_back(std::move(items));
+    r.list = store.back().data();
+  }
+  return r;
+}
+
+static TensorType substitute_type(const TensorType& t, std::span<const Dim> symbols) {
+  TensorType r = t;
+  for (Dim& d : r.shape) if (!d.is_const()) d = substitute(d, symbols);
+  for (Dim& d : r.strides) if (!d.is_const()) d = substitute(d, symbols);
+  return r;
+}
+
+SmallVector<GraphValue, 2> inline_graph(Graph& to, const Graph& from, std::span<const GraphValue> inputs,
+                                        std::span<const Dim> symbols) {
+  std::vector<GraphValue> map(from.value_count());
+  PHLOX_CHECK(inputs.size() == from.inputs().size(), "inline_graph: inputs");
+  for (size_t i = 0; i < inputs.size(); ++i) map[from.inputs()[i]] = inputs[i];
+  std::deque<std::vector<Arg>> store;
+  for (const Node& n : from.nodes()) {
+    SmallVector<Arg, 4> args;
+    for (const Arg& a : n.args) args.push_back(rebind(a, map, symbols, store));
+    SmallVector<TensorType, 2> types;
+    for (GraphValue v : n.results) types.push_back(substitute_type(from.type(v), symbols));
+    const NodeId id = to.add_node(*n.op, args, types);
+    for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = to.node(id).results[i];
+    store.clear();
+  }
+  SmallVector<GraphValue, 2> outputs;
+  for (GraphValue v : from.outputs()) outputs.push_back(map[v]);
+  return outputs;
+}
+
+Graph prune(const Graph& g) {
+  std::vector<bool> live(g.value_count());
+  for (GraphValue v : g.outputs()) live[v] = true;
+  std::vector<bool> keep(g.nodes().size());
+  for (size_t n = g.nodes().size(); n-- > 0;) {
+    const Node& node = g.nodes()[n];
+    for (GraphValue v : node.results) keep[n] = keep[n] || live[v];
+    if (keep[n]) for_each_value(std::span<const Arg>(node.args), [&](const Arg& a) { live[a.value] = true; });
+  }
+  Graph r;
+  std::vector<GraphValue> map(g.value_count());
+  for (GraphValue v : g.inputs()) map[v] = r.add_input(g.type(v), g.is_number(v));
+  std::deque<std::vector<Arg>> store;
+  for (size_t n = 0; n < g.nodes().size(); ++n) {
+    if (!keep[n]) continue;
+    const Node& node = g.nodes()[n];
+    SmallVector<Arg, 4> args;
+    for (const Arg& a : node.args) args.push_back(rebind(a, map, {}, store));
+    SmallVector<TensorType, 2> types;
+    for (GraphValue v : node.results) types.push_back(g.type(v));
+    r.current_group = node.group;
+    r.current_location = node.location;
+    const NodeId id = r.add_node(*node.op, args, types);
+    for (size_t i = 0; i < node.results.size(); ++i) map[node.results[i]] = r.node(id).results[i];
+    store.clear();
+  }
+  SmallVector<GraphValue, 2> outputs;
+  for (GraphValue v : g.outputs()) outputs.push_back(map[v]);
+  r.set_outputs(outputs);
+  return r;
+}
+
+uint64_t hash_of(const Graph& g) {
+  uint64_t h = g.inputs().size();
+  for (GraphValue v : g.inputs()) h = combine(h, combine(hash_of(g.type(v)), g.is_number(v)));
+  for (const Node& n : g.nodes()) h = combine(combine(h, n.op->id), combine(hash_args(n.args), n.group));
+  for (GraphValue v : g.outputs()) h = combine(h, v);
+  return h;
+}
+
+}  // namespace phlox

@@ -1,0 +1,58 @@
+#include "graph/builder.h"
+#include "ops/decompose.h"
+
+namespace phlox {
+
+static bool is_composite(const Node& n) { return n.op->op->record.expand != nullptr; }
+
+static Graph decompose_once(const Graph& g, bool& changed) {
+  Graph r;
+  GraphBuilder b(r);
+  std::vector<GraphValue> map(g.value_count());
+  for (GraphValue v : g.inputs()) map[v] = r.add_input(g.type(v), g.is_number(v));
+  std::vector<std::vector<Arg>> store;
+  auto rebind = [&](auto&& self, const Arg& a) -> Arg {
+    Arg x = a;
+    if (a.kind == ArgKind::value) x.value = map[a.value];
+    if (a.kind == ArgKind::list) {
+      std::vector<Arg> items;
+      for (const Arg& i : a.items()) items.push_back(self(self, i));
+      store.push_back(std::move(items));
+      x.list = store.back().data();
+    }
+    return x;
+  };
+  for (const Node& n : g.nodes()) {
+    store.clear();
+    SmallVector<Arg, 4> args;
+    for (const Arg& a : n.args) args.push_back(rebind(rebind, a));
+    r.current_group = n.group;
+    r.current_location = n.location;
+    if (is_composite(n)) {
+      changed = true;
+      const Vals vals = n.op->op->record.expand(Args(b, *n.op, args));
+      for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = vals[i].id;
+    } else {
+      SmallVector<TensorType, 2> types;
+      for (GraphValue v : n.results) types.push_back(g.type(v));
+      const NodeId id = r.add_node(*n.op, args, types);
+      for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = r.node(id).results[i];
+    }
+  }
+  SmallVector<GraphValue, 4> outputs;
+  for (GraphValue v : g.outputs()) outputs.push_back(map[v]);
+  r.set_outputs(outputs);
+  return r;
+}
+
+Graph decompose(const Graph& g) {
+  bool changed = false;
+  Graph r = decompose_once(g, changed);
+  while (changed) {
+    changed = false;
+    r = decompose_once(r, changed);
+  }
+  return r;
+}
+
+}  // namespace phlox

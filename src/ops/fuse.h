@@ -1,0 +1,21 @@
+// fuse_loop: one Loop for a set of values of a graph. Values for which `is_buffer` holds are read from memory; every
+// other producer is fused into the loop by asking its op for elements. Fusing is a decision of the caller alone.
+#pragma once
+#include <vector>
+
+#include "graph/graph.h"
+#include "loop/loop.h"
+
+namespace phlox {
+
+struct FusedLoop {
+  Loop loop;
+  std::vector<GraphValue> inputs;   // of the loop's in and number params, in param order
+  std::vector<GraphValue> outputs;  // of its out params, which follow
+};
+
+// `outputs` are stored contiguously in their declared dtype. A scatter must be the only output; its param is inout and
+// already holds the base.
+FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer);
+
+}  // namespace phlox

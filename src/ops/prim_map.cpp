@@ -1,0 +1,315 @@
+// Elementwise primitives: one record per scalar op, and constants, casts, index ramps and random bits.
+#include <cmath>
+
+#include "ops/element.h"
+#include "ops/prims.h"
+
+namespace phlox {
+
+// --- type and element rules
+
+static void map_type(const Args& a, SmallVector<TensorType, 2>& out) {
+  TensorType t = a[int(a.size()) - 1].type();
+  for (int i = 0; i < int(a.size()); ++i)
+    PHLOX_CHECK(a[i].rank() == t.rank(), a.op().schema.name, ": ", a[i].type(), " with ", t);
+  t.strides.clear();
+  t.weak = false;
+  out.push_back(t);
+}
+
+static void test_type(const Args& a, SmallVector<TensorType, 2>& out) {
+  map_type(a, out);
+  out[0].dtype = DType::boolean;
+}
+
+template <Scalar op>
+static Sv map_element(ElementContext& c, std::span<const Sv> index) {
+  Sv v[3];
+  for (int i = 0; i < scalar_info(op).operands; ++i) v[i] = c.in(i, index);
+  return c.loop.op(op, v[0], v[1], v[2]);
+}
+
+// --- gradients of the scalar ops
+
+static Val like(Val a, double v) { return full(*a.g, a.shape(), a.dtype(), v); }
+static Val add(Val a, Val b) { return map(Scalar::add, a, b); }
+static Val sub(Val a, Val b) { return map(Scalar::sub, a, b); }
+static Val mul(Val a, Val b) { return map(Scalar::mul, a, b); }
+static Val div(Val a, Val b) { return map(Scalar::div, a, b); }
+static Val neg(Val a) { return map(Scalar::neg, a); }
+static Val zero_where(Val cond, Val a) { return map(Scalar::select, cond, like(a, 0), a); }
+
+// The derivative of a one-operand op at x with result y.
+static Val derivative(Scalar op, Val x, Val y) {
+  const Val one = like(x, 1);
+  switch (op) {
+    case Scalar::neg: return like(x, -1);
+    case Scalar::abs:  // sign(x)
+      return sub(cast(map(Scalar::lt, like(x, 0), x), x.dtype()), cast(map(Scalar::lt, x, like(x, 0)), x.dtype()));
+    case Scalar::sqrt: return div(like(x, 0.5), y);
+    case Scalar::rsqrt: return mul(like(x, -0.5), mul(y, mul(y, y)));
+    case Scalar::exp: return y;
+    case Scalar::exp2: return mul(y, like(x, M_LN2));
+    case Scalar::expm1: return add(y, one);
+    case Scalar::log: return div(one, x);
+    case Scalar::log2: return div(like(x, 1 / M_LN2), x);
+    case Scalar::log10: return div(like(x, 1 / M_LN10), x);
+    case Scalar::log1p: return div(one, add(x, one));
+    case Scalar::sigmoid: return mul(y, sub(one, y));
+    case Scalar::tanh: return sub(one, mul(y, y));
+    case Scalar::erf: return mul(like(x, 2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
+    case Scalar::erfc: return mul(like(x, -2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
+    case Scalar::erfinv: return mul(like(x, std::sqrt(M_PI) / 2), map(Scalar::exp, mul(y, y)));
+    case Scalar::normal_cdf:
+      return mul(like(x, 1 / std::sqrt(2 * M_PI)), map(Scalar::exp, mul(like(x, -0.5), mul(x, x))));
+    case Scalar::sin: return map(Scalar::cos, x);
+    case Scalar::cos: return neg(map(Scalar::sin, x));
+    case Scalar::tan: return add(one, mul(y, y));
+    case Scalar::asin: return map(Scalar::rsqrt, sub(one, mul(x, x)));
+    case Scalar::acos: return neg(map(Scalar::rsqrt, sub(one, mul(x, x))));
+    case Scalar::atan: return div(one, add(one, mul(x, x)));
+    case Scalar::sinh: return map(Scalar::cosh, x);
+    case Scalar::cosh: return map(Scalar::sinh, x);
+    case Scalar::asinh: return map(Scalar::rsqrt, add(mul(x, x), one));
+    case Scalar::acosh: return map(Scalar::rsqrt, sub(mul(x, x), one));
+    case Scalar::atanh: return div(one, sub(one, mul(x, x)));
+    case Scalar::lgamma: return map(Scalar::digamma, x);
+    case Scalar::digamma: return map(Scalar::trigamma, x);
+    default: return {};  // floor, ceil, trunc, round, ...: zero almost everywhere
+  }
+}
+
+template <Scalar op>
+static void map_vjp(Vjp& v) {
+  const Val g = v.grad(), x = v.in(0);
+  if constexpr (op == Scalar::add) {
+    v.set(0, g);
+    v.set(1, g);
+  } else if constexpr (op == Scalar::sub) {
+    v.set(0, g);
+    if (v.needs(1)) v.set(1, neg(g));
+  } else if constexpr (op == Scalar::mul) {
+    if (v.needs(0)) v.set(0, mul(g, v.in(1)));
+    if (v.needs(1)) v.set(1, mul(g, x));
+  } else if constexpr (op == Scalar::div) {
+    if (v.needs(0)) v.set(0, div(g, v.in(1)));
+    if (v.needs(1)) v.set(1, neg(mul(g, div(div(x, v.in(1)), v.in(1)))));
+  } else if constexpr (op == Scalar::fma) {
+    if (v.needs(0)) v.set(0, mul(g, v.in(1)));
+    if (v.needs(1)) v.set(1, mul(g, x));
+    v.set(2, g);
+  } else if constexpr (op == Scalar::min || op == Scalar::max) {
+    // Equal operands share the gradient evenly, as ATen does.
+    const Val b = v.in(1), lo = op == Scalar::max ? b : x, hi = op == Scalar::max ? x : b;
+    const Val half = map(Scalar::select, map(Scalar::eq, x, b), mul(g, like(g, 0.5)), g);
+    if (v.needs(0)) v.set(0, zero_where(map(Scalar::lt, hi, lo), half));
+    if (v.needs(1)) v.set(1, zero_where(map(Scalar::lt, lo, hi), half));
+  } else if constexpr (op == Scalar::fmod) {
+    v.set(0, g);
+    if (v.needs(1)) v.set(1, neg(mul(g, map(Scalar::trunc, div(x, v.in(1))))));
+  } else if constexpr (op == Scalar::select) {
+    if (v.needs(1)) v.set(1, map(Scalar::select, x, g, like(g, 0)));
+    if (v.needs(2)) v.set(2, map(Scalar::select, x, like(g, 0), g));
+  } else if constexpr (op == Scalar::pow) {
+    const Val b = v.in(1), y = v.out();
+    if (v.needs(0)) {
+      const Val d = mul(b, map(Scalar::pow, x, sub(b, like(b, 1))));
+      v.set(0, mul(g, zero_where(map(Scalar::eq, b, like(b, 0)), d)));
+    }
+    if (v.needs(1)) {
+      // 0^b has derivative 0 for b >= 0, where log(0) would give NaN.
+      const Val at_zero = map(Scalar::band, map(Scalar::eq, x, like(x, 0)), map(Scalar::le, like(b, 0), b));
+      v.set(1, mul(g, zero_where(at_zero, mul(y, map(Scalar::log, x)))));
+    }
+  } else if constexpr (op == Scalar::atan2) {
+    const Val b = v.in(1), r = add(mul(x, x), mul(b, b));
+    if (v.needs(0)) v.set(0, mul(g, div(b, r)));
+    if (v.needs(1)) v.set(1, neg(mul(g, div(x, r))));
+  } else if constexpr (op == Scalar::hypot) {
+    if (v.needs(0)) v.set(0, mul(g, div(x, v.out())));
+    if (v.needs(1)) v.set(1, mul(g, div(v.in(1), v.out())));
+  } else {
+    if (const Val d = derivative(op, x, v.out())) v.set(0, mul(g, d));
+    else v.set(0, like(x, 0));
+  }
+}
+
+// --- records
+
+#define OPERANDS1 "(Tensor a) -> Tensor"
+#define OPERANDS2 "(Tensor a, Tensor b) -> Tensor"
+#define OPERANDS3 "(Tensor a, Tensor b, Tensor c) -> Tensor"
+#define MAP(name, n) \
+  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS##n, .type = map_type, \
+                                 .loop = map_element<Scalar::name>, .vjp = map_vjp<Scalar::name>}};
+#define TEST(name) \
+  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS2, .type = test_type, .loop = map_element<Scalar::name>}};
+#define EACH_MAP(X) \
+  X(add, 2) X(sub, 2) X(mul, 2) X(div, 2) X(floordiv, 2) X(floormod, 2) X(fmod, 2) X(neg, 1) X(abs, 1) X(min, 2) \
+  X(max, 2) X(fma, 3) X(sqrt, 1) X(floor, 1) X(ceil, 1) X(trunc, 1) X(round, 1) X(band, 2) X(bor, 2) X(bxor, 2) \
+  X(bnot, 1) X(shl, 2) X(shr, 2) X(select, 3) X(exp, 1) X(exp2, 1) X(expm1, 1) X(log, 1) X(log2, 1) X(log10, 1) \
+  X(log1p, 1) X(sigmoid, 1) X(tanh, 1) X(erf, 1) X(erfc, 1) X(erfinv, 1) X(normal_cdf, 1) X(sin, 1) X(cos, 1) \
+  X(tan, 1) X(asin, 1) X(acos, 1) X(atan, 1) X(atan2, 2) X(sinh, 1) X(cosh, 1) X(asinh, 1) X(acosh, 1) X(atanh, 1) \
+  X(pow, 2) X(rsqrt, 1) X(hypot, 2) X(lgamma, 1) X(digamma, 1) X(trigamma, 1) X(nextafter, 2)
+#define EACH_TEST(X) X(lt) X(le) X(eq) X(ne)
+EACH_MAP(MAP)
+EACH_TEST(TEST)
+
+static const Op* map_record(Scalar s) {
+  switch (s) {
+#define CASE_MAP(name, n) case Scalar::name: return &op_##name;
+#define CASE_TEST(name) case Scalar::name: return &op_##name;
+    EACH_MAP(CASE_MAP)
+    EACH_TEST(CASE_TEST)
+    default: return nullptr;
+  }
+}
+
+Val map(Scalar op, Val a, Val b, Val c) {
+  const Op* record = map_record(op);
+  PHLOX_CHECK(record, "no elementwise op ", scalar_info(op).name);
+  const Arg args[3] = {Arg::of_value(a.id), Arg::of_value(b.id), Arg::of_value(c.id)};
+  return a.g->call(op_info(*record), std::span(args, size_t(scalar_info(op).operands)))[0];
+}
+
+static void cast_type(const Args& a, SmallVector<TensorType, 2>& out) {
+  TensorType t = a[0].type();
+  t.strides.clear();
+  t.weak = false;
+  t.dtype = *a.dtype(1);
+  out.push_back(t);
+}
+static Sv round_to(LoopBuilder& b, Sv v, DType d) { return b.cast(b.cast(v, d), compute_dtype(d)); }
+static constexpr Op op_cast{{
+    .schema = "prim::cast(Tensor a, ScalarType dtype) -> Tensor",
+    .type = cast_type,
+    .loop = [](ElementContext& c, std::span<const Sv> index) { return round_to(c.loop, c.in(0, index), c.arg(1).as_dtype()); },
+    .vjp = [](Vjp& v) { if (is_float(v.in(0).dtype())) v.set(0, cast(v.grad(), v.in(0).dtype())); },
+}};
+static constexpr Op op_bitcast{{
+    .schema = "prim::bitcast(Tensor a, ScalarType dtype) -> Tensor",
+    .type = cast_type,
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      // The compute type of a 16-bit float is f32: go through its storage type.
+      const DType from = c.type(0).dtype, to = c.arg(1).as_dtype();
+      return c.loop.cast(c.loop.bitcast(c.loop.cast(c.in(0, index), from), to), compute_dtype(to));
+    },
+}};
+static constexpr Op op_stop_gradient{{
+    .schema = "prim::stop_gradient(Tensor a) -> Tensor",
+    .type = map_type,
+    .loop = [](ElementContext& c, std::span<const Sv> index) { return c.in(0, index); },
+    .view = true,
+}};
+
+static Dims arg_dims(const Args& a, int i) { return a.dims(i); }
+static constexpr Op op_full{{
+    .schema = "prim::full(SymInt[] shape, Scalar value, ScalarType dtype) -> Tensor",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      TensorType t;
+      t.dtype = *a.dtype(2);
+      t.shape = arg_dims(a, 0);
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv>) {
+      const DType d = c.arg(2).as_dtype();
+      const Arg& v = c.arg(1);
+      if (v.kind == ArgKind::real) {
+        // Rounded to the declared type first, then carried in the compute type.
+        return c.loop.cast(c.loop.constant(d, v.real), compute_dtype(d));
+      }
+      if (!v.as_dim().is_const()) return round_to(c.loop, c.loop.dim(v.as_dim()), d);
+      return c.loop.cast(c.loop.constant_int(d, v.as_dim().value()), compute_dtype(d));
+    },
+}};
+static constexpr Op op_iota{{
+    .schema = "prim::iota(SymInt[] shape, int dim, ScalarType dtype) -> Tensor",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      TensorType t;
+      t.dtype = *a.dtype(2);
+      t.shape = arg_dims(a, 0);
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      return round_to(c.loop, index[size_t(c.integer(1))], c.arg(2).as_dtype());
+    },
+}};
+static constexpr Op op_random{{
+    .schema = "prim::random(Tensor seed_offset, SymInt[] shape, int word) -> Tensor",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      TensorType t;
+      t.dtype = DType::i64;
+      t.shape = arg_dims(a, 1);
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const Sv zero[1] = {c.loop.constant_int(DType::i64, 0)}, one[1] = {c.loop.constant_int(DType::i64, 1)};
+      const Sv counter = c.loop.linear(index, contiguous_strides(c.out().shape));
+      return c.loop.philox(c.in(0, zero), c.in(0, one), counter, int(c.integer(2)));
+    },
+}};
+
+static const Op* const map_ops[] = {
+#define LIST_MAP(name, n) &op_##name,
+#define LIST_TEST(name) &op_##name,
+    EACH_MAP(LIST_MAP) EACH_TEST(LIST_TEST) &op_cast, &op_bitcast, &op_stop_gradient, &op_full, &op_iota, &op_random};
+OpFamily map_family() { return map_ops; }
+
+// --- builders
+
+Val cast(Val a, DType d) {
+  if (a.dtype() == d && !a.type().weak) return a;
+  const Arg args[] = {Arg::of_value(a.id), Arg::of_dtype(d)};
+  return a.g->call(op_info(op_cast), args)[0];
+}
+Val bitcast(Val a, DType d) {
+  const Arg args[] = {Arg::of_value(a.id), Arg::of_dtype(d)};
+  return a.g->call(op_info(op_bitcast), args)[0];
+}
+Val stop_gradient(Val a) {
+  const Arg args[] = {Arg::of_value(a.id)};
+  return a.g->call(op_info(op_stop_gradient), args)[0];
+}
+
+static Val call_shaped(GraphBuilder& g, const Op& op, const Dims& shape, std::span<const Arg> rest, int shape_at) {
+  SmallVector<Arg, 6> list;
+  for (Dim d : shape) list.push_back(Arg::of_dim(d));
+  SmallVector<Arg, 4> args;
+  args.append(rest.begin(), rest.end());
+  args.insert(size_t(shape_at), Arg::of_list(list));
+  return g.call(op_info(op), args)[0];
+}
+Val full(GraphBuilder& g, const Dims& shape, DType d, double v) {
+  if (is_int(d) || is_bool(d)) return full_int(g, shape, d, int64_t(v));
+  const Arg rest[] = {Arg::of_real(v), Arg::of_dtype(d)};
+  return call_shaped(g, op_full, shape, rest, 0);
+}
+Val full_int(GraphBuilder& g, const Dims& shape, DType d, int64_t v) {
+  if (is_float(d)) return full(g, shape, d, double(v));
+  const Arg rest[] = {Arg::of_dim(v), Arg::of_dtype(d)};
+  return call_shaped(g, op_full, shape, rest, 0);
+}
+Val dim_value(GraphBuilder& g, Dim d, DType dtype) {
+  const Arg rest[] = {Arg::of_dim(d), Arg::of_dtype(dtype)};
+  return call_shaped(g, op_full, {}, rest, 0);
+}
+Val iota(GraphBuilder& g, const Dims& shape, int dim, DType d) {
+  const Arg rest[] = {Arg::of_dim(dim), Arg::of_dtype(d)};
+  return call_shaped(g, op_iota, shape, rest, 0);
+}
+Val random_bits(Val seed_offset, const Dims& shape, int word) {
+  const Arg rest[] = {Arg::of_value(seed_offset.id), Arg::of_dim(word)};
+  return call_shaped(*seed_offset.g, op_random, shape, rest, 1);
+}
+
+void install_number_rule() {
+  set_number_rule([](GraphBuilder& g, const TensorType& type, const Arg& a) -> Val {
+    const Arg number = a.kind == ArgKind::boolean ? Arg::of_dim(int64_t(a.bits)) : a;
+    const Arg rest[] = {number, Arg::of_dtype(type.dtype)};
+    const Val v = call_shaped(g, op_full, {}, rest, 0);
+    g.graph().set_weak(v.id);
+    return v;
+  });
+}
+
+}  // namespace phlox

@@ -1,0 +1,147 @@
+// Reductions and scans.
+#include <algorithm>
+
+#include "ops/element.h"
+#include "ops/prims.h"
+
+namespace phlox {
+
+using Types = SmallVector<TensorType, 2>;
+using Index = SmallVector<Sv, 6>;
+
+static Combine combine_of(std::string_view kind) {
+  if (kind == "sum") return Combine::add;
+  if (kind == "prod") return Combine::mul;
+  if (kind == "min") return Combine::min;
+  if (kind == "max") return Combine::max;
+  if (kind == "and") return Combine::band;
+  PHLOX_CHECK(kind == "or", "reduction kind ", kind);
+  return Combine::bor;
+}
+
+// The gradient that flows to the elements which reached the extreme value; ties share it evenly, as in ATen's amax.
+static Val to_extremes(Val x, Val y, Val g, const Ints& dims) {
+  Dims kept = x.shape();
+  for (int64_t d : dims) kept[d] = 1;
+  Ints all;
+  for (int d = 0; d < x.rank(); ++d) all.push_back(d);
+  auto spread = [&](Val v) { return broadcast_in(reshape(v, kept), x.shape(), all); };
+  const Val hit = cast(map(Scalar::eq, x, spread(y)), x.dtype());
+  const Val share = map(Scalar::div, g, sum(hit, dims));
+  return map(Scalar::mul, hit, spread(share));
+}
+
+static constexpr Op op_reduce{{
+    .schema = "prim::reduce(Tensor a, int[] dims, str kind) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.weak = false;
+      const Ints dims = a.ints(1);
+      Dims shape;
+      for (int d = 0; d < t.rank(); ++d) {
+        bool gone = false;
+        for (int64_t x : dims) gone |= x == d;
+        if (!gone) shape.push_back(t.shape[d]);
+      }
+      t.shape = shape;
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const TensorType& t = c.type(0);
+      AxisMask used = c.used(index), reduced = 0;
+      Index in;
+      size_t k = 0;
+      for (int d = 0; d < t.rank(); ++d) {
+        if (!c.lists(1, d)) { in.push_back(index[k++]); continue; }
+        if (t.shape[d].is(1)) { in.push_back(c.loop.constant_int(DType::i64, 0)); continue; }
+        // Later dims get higher axis numbers: the order of a reduction is that of its axis numbers.
+        const int axis = c.loop.axis_for(t.shape[d], used);
+        used |= (AxisMask(2) << axis) - 1;
+        reduced |= AxisMask(1) << axis;
+        in.push_back(c.loop.axis(axis));
+      }
+      const Order order = c.lists(1, t.rank() - 1) ? Order::tree32 : Order::tree1;
+      return c.loop.reduce(combine_of(c.arg(2).as_string()), order, c.in(0, in), reduced);
+    },
+    .vjp = [](Vjp& v) {
+      const Val x = v.in(0), g = v.grad();
+      const Ints dims = v.args().ints(1);
+      const std::string_view kind = v.args().s(2);
+      Ints kept;
+      for (int d = 0; d < x.rank(); ++d) {
+        bool gone = false;
+        for (int64_t r : dims) gone |= r == d;
+        if (!gone) kept.push_back(d);
+      }
+      if (kind == "sum") v.set(0, broadcast_in(g, x.shape(), kept));
+      else if (kind == "min" || kind == "max") v.set(0, to_extremes(x, v.out(), g, dims));
+      else if (kind == "prod") {
+        // prod / x, but exact where x has zeros: the product of the others, as prefix times suffix products.
+        PHLOX_CHECK(dims.size() == 1, "the gradient of a product is taken one dimension at a time");
+        const int d = int(dims[0]);
+        Dims low(size_t(x.rank())), high(size_t(x.rank()));
+        auto exclusive = [&](Val t) {  // products of all earlier elements: scan of [1, x0, x1, ...] without its last
+          const Dims one = [&] { Dims s = t.shape(); s[d] = 1; return s; }();
+          const Val shifted = concat({full(*t.g, one, t.dtype(), 1), slice(t, d, 0, t.shape()[d] - 1)}, d);
+          return scan(shifted, d, "prod");
+        };
+        const Val others = map(Scalar::mul, exclusive(x), flip(exclusive(flip(x, d)), d));
+        v.set(0, map(Scalar::mul, broadcast_in(g, x.shape(), kept), others));
+      }
+    },
+}};
+
+Val reduce(Val a, Ints dims, std::string_view kind, bool keepdim) {
+  Dims kept = a.shape();
+  for (int64_t& d : dims) { d = wrap_dim(d, a.rank(), "reduce"); kept[d] = 1; }
+  Val r = a;
+  if (!dims.empty() && a.rank() > 0) {
+    // A product over several dims goes one dim at a time, which its gradient needs.
+    if (kind == "prod" && dims.size() > 1) {
+      std::sort(dims.begin(), dims.end());
+      while (!dims.empty()) { r = reduce(r, {dims.back()}, kind); dims.pop_back(); }
+    } else {
+      SmallVector<Arg, 6> list;
+      for (int64_t d : dims) list.push_back(Arg::of_dim(d));
+      const Arg args[] = {Arg::of_value(a.id), Arg::of_list(list), Arg::of_string(kind)};
+      r = a.g->call(op_info(op_reduce), args)[0];
+    }
+  }
+  return keepdim ? reshape(r, kept) : r;
+}
+
+static constexpr Op op_scan{{
+    .schema = "prim::scan(Tensor a, int dim, str kind) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.weak = false;
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      // A scan runs along a whole axis: the index along it must be that axis itself (compile/ materialises scans that
+      // are read otherwise).
+      const Sv at = index[size_t(c.integer(1))];
+      const Inst& i = c.loop.inst(at);
+      if (i.op == Scalar::constant) return c.in(0, index);  // along a size of 1
+      PHLOX_CHECK(i.op == Scalar::axis, "a scan is read at positions that are not its axis");
+      return c.loop.scan(combine_of(c.arg(2).as_string()), c.in(0, index), int(i.imm));
+    },
+    .vjp = [](Vjp& v) {
+      const Val g = v.grad();
+      const int d = int(v.args().i(1));
+      PHLOX_CHECK(v.args().s(2) == "sum", "gradient of a running ", v.args().s(2));
+      v.set(0, flip(scan(flip(g, d), d, "sum"), d));
+    },
+}};
+Val scan(Val a, int dim, std::string_view kind) {
+  if (a.rank() == 0) return a;
+  const Arg args[] = {Arg::of_value(a.id), Arg::of_dim(wrap_dim(dim, a.rank(), "scan")), Arg::of_string(kind)};
+  return a.g->call(op_info(op_scan), args)[0];
+}
+
+static const Op* const reduce_ops[] = {&op_reduce, &op_scan};
+OpFamily reduce_family() { return reduce_ops; }
+
+}  // namespace phlox

@@ -1,0 +1,444 @@
+// View primitives: results whose elements are elements of the operand at computed positions.
+#include "ops/element.h"
+#include "ops/prims.h"
+
+namespace phlox {
+
+using Types = SmallVector<TensorType, 2>;
+using Index = SmallVector<Sv, 6>;
+
+static TensorType reshaped(const TensorType& from, Dims shape) {
+  TensorType t = from;
+  t.strides.clear();
+  t.weak = false;
+  t.shape = std::move(shape);
+  return t;
+}
+static Arg dims_arg(const Dims& d, SmallVector<Arg, 6>& store) {
+  for (Dim x : d) store.push_back(Arg::of_dim(x));
+  return Arg::of_list(store);
+}
+static Arg ints_arg(const Ints& d, SmallVector<Arg, 6>& store) {
+  for (int64_t x : d) store.push_back(Arg::of_dim(x));
+  return Arg::of_list(store);
+}
+static Val call(const Op& op, Val a, std::initializer_list<Arg> rest) {
+  SmallVector<Arg, 6> args{Arg::of_value(a.id)};
+  args.append(rest.begin(), rest.end());
+  return a.g->call(op_info(op), args)[0];
+}
+
+// --- broadcast
+
+static constexpr Op op_broadcast{{
+    .schema = "prim::broadcast(Tensor a, SymInt[] shape, int[] dims) -> Tensor",
+    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      Index in;
+      for (int k = 0; k < c.type(0).rank(); ++k)
+        in.push_back(c.type(0).shape[k].is(1) ? c.loop.constant_int(DType::i64, 0) : index[size_t(c.int_at(2, k))]);
+      return c.in(0, in);
+    },
+    .vjp = [](Vjp& v) {
+      const Val a = v.in(0), g = v.grad();
+      const Ints dims = v.args().ints(2);
+      Ints reduced;
+      for (int d = 0; d < g.rank(); ++d) {
+        bool kept = false;
+        for (size_t k = 0; k < dims.size(); ++k) kept |= dims[k] == d && !(a.shape()[k].is(1) && !g.shape()[d].is(1));
+        if (!kept) reduced.push_back(d);
+      }
+      v.set(0, reshape(sum(g, reduced), a.shape()));
+    },
+    .view = true,
+}};
+Val broadcast_in(Val a, const Dims& shape, const Ints& dims) {
+  bool same = a.rank() == int(shape.size());
+  for (int i = 0; same && i < a.rank(); ++i) same = dims[i] == i && a.shape()[i] == shape[i];
+  if (same && !a.type().weak) return a;
+  SmallVector<Arg, 6> s, d;
+  return call(op_broadcast, a, {dims_arg(shape, s), ints_arg(dims, d)});
+}
+
+// --- permute
+
+static constexpr Op op_permute{{
+    .schema = "prim::permute(Tensor a, int[] perm) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      Dims shape;
+      for (int64_t p : a.ints(1)) shape.push_back(a[0].shape()[p]);
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      Index in(index.size());
+      for (size_t k = 0; k < index.size(); ++k) in[size_t(c.int_at(1, int(k)))] = index[k];
+      return c.in(0, in);
+    },
+    .vjp = [](Vjp& v) {
+      const Ints perm = v.args().ints(1);
+      Ints inverse(perm.size());
+      for (size_t k = 0; k < perm.size(); ++k) inverse[perm[k]] = int64_t(k);
+      v.set(0, permute(v.grad(), inverse));
+    },
+    .view = true,
+}};
+Val permute(Val a, const Ints& perm) {
+  bool same = true;
+  for (size_t i = 0; i < perm.size(); ++i) same &= perm[i] == int64_t(i);
+  if (same) return a;
+  SmallVector<Arg, 6> p;
+  return call(op_permute, a, {ints_arg(perm, p)});
+}
+Val transpose(Val a, int x, int y) {
+  Ints perm;
+  for (int i = 0; i < a.rank(); ++i) perm.push_back(i);
+  std::swap(perm[x], perm[y]);
+  return permute(a, perm);
+}
+
+// --- reshape
+
+// Positions in a row-major tensor of shape `to` that hold the same element as `index` in shape `from`. Runs of dims
+// with equal products are treated apart, so that untouched dims keep their own index.
+static Index reshape_index(LoopBuilder& b, const Dims& from, const Dims& to, std::span<const Sv> index) {
+  Index out;
+  size_t i = 0, j = 0;
+  while (i < from.size() || j < to.size()) {
+    const size_t i0 = i, j0 = j;
+    Dim p = i < from.size() ? from[i++] : Dim(1), q = j < to.size() ? to[j++] : Dim(1);
+    while (p != q && (i < from.size() || j < to.size())) {
+      const bool grow_from = i < from.size() && (j == to.size() || (p.is_const() && q.is_const() ? p.value() < q.value()
+                                                                     : from.size() - i >= to.size() - j));
+      if (grow_from) p = p * from[i++];
+      else q = q * to[j++];
+    }
+    if (i - i0 == 1 && j - j0 == 1) { out.push_back(index[i0]); continue; }
+    Dims fs, ts;
+    fs.append(from.begin() + i0, from.begin() + i);
+    ts.append(to.begin() + j0, to.begin() + j);
+    const Sv linear = b.linear(index.subspan(i0, i - i0), contiguous_strides(fs));
+    const Dims strides = contiguous_strides(ts);
+    for (size_t k = 0; k < ts.size(); ++k) {
+      const Sv q_k = b.index_div(linear, strides[k]);
+      out.push_back(ts[k].is(1) ? b.constant_int(DType::i64, 0) : k == 0 ? q_k : b.index_mod(q_k, ts[k]));
+    }
+  }
+  return out;
+}
+
+static constexpr Op op_reshape{{
+    .schema = "prim::reshape(Tensor a, SymInt[] shape) -> Tensor",
+    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      if (c.type(0).numel().is(0)) return c.in(0, Index(size_t(c.type(0).rank()), c.loop.constant_int(DType::i64, 0)));
+      return c.in(0, reshape_index(c.loop, c.out().shape, c.type(0).shape, index));
+    },
+    .vjp = [](Vjp& v) { v.set(0, reshape(v.grad(), v.in(0).shape())); },
+    .view = true,
+}};
+Val reshape(Val a, const Dims& shape) {
+  if (a.shape() == shape) return a;
+  SmallVector<Arg, 6> s;
+  return call(op_reshape, a, {dims_arg(shape, s)});
+}
+Val unsqueeze(Val a, int dim) {
+  Dims s = a.shape();
+  s.insert(size_t(dim), 1);
+  return reshape(a, s);
+}
+Val squeeze(Val a, int dim) {
+  Dims s = a.shape();
+  s.erase(size_t(dim));
+  return reshape(a, s);
+}
+
+// --- slice and pad
+
+static constexpr Op op_slice{{
+    .schema = "prim::slice(Tensor a, int dim, SymInt start, SymInt count, int step) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      Dims shape = a[0].shape();
+      shape[a.i(1)] = a.d(3);
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      Index in;
+      in.append(index.begin(), index.end());
+      Sv& k = in[size_t(c.integer(1))];
+      k = c.loop.index_add(c.loop.index_mul(k, c.integer(4)), c.loop.dim(c.arg(2).as_dim()));
+      return c.in(0, in);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      const int d = int(a.i(1));
+      const Dim start = a.d(2), count = a.d(3), n = v.in(0).shape()[d];
+      const int64_t step = a.i(4);
+      Val g = v.grad();
+      const Dim last = start + (count - 1) * step;
+      Dims low(size_t(g.rank())), high(size_t(g.rank()));
+      Ints interior(size_t(g.rank()));
+      interior[d] = (step < 0 ? -step : step) - 1;
+      if (step < 0) g = flip(g, d);
+      low[d] = step < 0 ? last : start;
+      // An empty slice has nothing to place: `low` zeros on one side make up the whole length.
+      high[d] = count.is(0) ? n - low[d] : n - 1 - (step < 0 ? start : last);
+      v.set(0, pad(g, low, high, interior));
+    },
+    .view = true,
+}};
+Val slice(Val a, int dim, Dim start, Dim count, int64_t step) {
+  if (start.is(0) && step == 1 && a.shape()[dim] == count) return a;
+  return call(op_slice, a, {Arg::of_dim(dim), Arg::of_dim(start), Arg::of_dim(count), Arg::of_dim(step)});
+}
+Val flip(Val a, int dim) { return slice(a, dim, a.shape()[dim] - 1, a.shape()[dim], -1); }
+Val select_index(Val a, int dim, Dim index) { return squeeze(slice(a, dim, index, 1), dim); }
+
+static constexpr Op op_pad{{
+    .schema = "prim::pad(Tensor a, SymInt[] low, SymInt[] high, int[] interior) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      Dims shape = a[0].shape(), low = a.dims(1), high = a.dims(2);
+      const Ints interior = a.ints(3);
+      for (size_t d = 0; d < shape.size(); ++d) {
+        // n elements with `interior` zeros between neighbours; none between none.
+        const Dim inner = interior[d] && !shape[d].is(0) ? (shape[d] - 1) * interior[d] : Dim(0);
+        shape[d] = shape[d] + inner + low[d] + high[d];
+      }
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      Index in;
+      Sv inside = c.loop.constant_int(DType::boolean, 1);
+      for (size_t d = 0; d < index.size(); ++d) {
+        Sv k = c.loop.index_add(index[d], c.loop.dim(Dim(0) - c.dim_at(1, int(d))));
+        const int64_t step = c.int_at(3, int(d)) + 1;
+        const Dim n = c.type(0).shape[d];
+        inside = inside & c.loop.in_bounds(k, n.is(0) ? Dim(0) : (n - 1) * step + 1);
+        if (step != 1) {
+          inside = inside & c.loop.op(Scalar::eq, c.loop.index_mod(k, step), c.loop.constant_int(DType::i64, 0));
+          k = c.loop.index_div(k, step);
+        }
+        in.push_back(k);
+      }
+      return c.in(0, in, inside);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      const Dims low = a.dims(1), high = a.dims(2), shape = v.in(0).shape();
+      const Ints interior = a.ints(3);
+      Val g = v.grad();
+      for (int d = 0; d < g.rank(); ++d) {
+        // Elements that a negative amount cropped got no gradient: pad them back with zeros.
+        if (low[d].is_const() && low[d].value() < 0) {
+          Dims l(size_t(g.rank())), h(size_t(g.rank()));
+          l[d] = Dim(0) - low[d];
+          g = pad(g, l, h);
+        }
+        if (high[d].is_const() && high[d].value() < 0) {
+          Dims l(size_t(g.rank())), h(size_t(g.rank()));
+          h[d] = Dim(0) - high[d];
+          g = pad(g, l, h);
+        }
+        const Dim start = low[d].is_const() && low[d].value() < 0 ? Dim(0) : low[d];
+        g = slice(g, d, start, shape[d], interior[d] + 1);
+      }
+      v.set(0, g);
+    },
+    .view = true,
+}};
+Val pad(Val a, const Dims& low, const Dims& high, const Ints& interior) {
+  Ints in = interior;
+  in.resize(size_t(a.rank()));
+  bool none = true;
+  for (int d = 0; d < a.rank(); ++d) none &= low[d].is(0) && high[d].is(0) && in[d] == 0;
+  if (none) return a;
+  SmallVector<Arg, 6> l, h, i;
+  return call(op_pad, a, {dims_arg(low, l), dims_arg(high, h), ints_arg(in, i)});
+}
+
+// --- windows
+
+static Dim window_count(Dim n, Dim size, int64_t step, int64_t dilation) {
+  return floordiv(n - (size - 1) * dilation - 1, step) + 1;
+}
+static constexpr Op op_unfold{{
+    .schema = "prim::unfold(Tensor a, int dim, SymInt size, int step, int dilation) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      Dims shape = a[0].shape();
+      const int64_t d = a.i(1);
+      shape[d] = window_count(shape[d], a.d(2), a.i(3), a.i(4));
+      shape.push_back(a.d(2));
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      Index in;
+      in.append(index.begin(), index.end() - 1);
+      Sv& k = in[size_t(c.integer(1))];
+      k = c.loop.index_add(c.loop.index_mul(k, c.integer(3)), c.loop.index_mul(index.back(), c.integer(4)));
+      return c.in(0, in);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      v.set(0, fold(v.grad(), int(a.i(1)), v.in(0).shape()[a.i(1)], a.i(3), a.i(4)));
+    },
+    .view = true,
+}};
+Val unfold(Val a, int dim, Dim size, int64_t step, int64_t dilation) {
+  return call(op_unfold, a, {Arg::of_dim(dim), Arg::of_dim(size), Arg::of_dim(step), Arg::of_dim(dilation)});
+}
+
+// result[p] = sum over window positions k of a[(p - k * dilation) / step, k] where that is a window.
+static constexpr Op op_fold{{
+    .schema = "prim::fold(Tensor a, int dim, SymInt length, int step, int dilation) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      Dims shape = a[0].shape();
+      shape.pop_back();
+      shape[a.i(1)] = a.d(2);
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const size_t d = size_t(c.integer(1));
+      const int64_t step = c.integer(3), dilation = c.integer(4);
+      const Dims& shape = c.type(0).shape;
+      const int axis = c.loop.axis_for(shape.back(), c.used(index));
+      const Sv k = c.loop.axis(axis);
+      const Sv p = c.loop.index_add(index[d], c.loop.index_mul(k, -dilation));
+      const Sv o = c.loop.index_div(p, step);
+      Sv inside = c.loop.in_bounds(p, shape[d].is(0) ? Dim(0) : (shape[d] - 1) * step + 1);
+      if (step != 1)
+        inside = inside & c.loop.op(Scalar::eq, c.loop.index_mod(p, step), c.loop.constant_int(DType::i64, 0));
+      Index in;
+      in.append(index.begin(), index.end());
+      in[d] = o;
+      in.push_back(k);
+      return c.loop.reduce(Combine::add, Order::tree1, c.in(0, in, inside), AxisMask(1) << axis);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      v.set(0, unfold(v.grad(), int(a.i(1)), v.in(0).shape().back(), a.i(3), a.i(4)));
+    },
+}};
+Val fold(Val a, int dim, Dim length, int64_t step, int64_t dilation) {
+  return call(op_fold, a, {Arg::of_dim(dim), Arg::of_dim(length), Arg::of_dim(step), Arg::of_dim(dilation)});
+}
+
+// --- diagonals
+
+static constexpr Op op_diagonal{{
+    .schema = "prim::diagonal(Tensor a, int d1, int d2, int offset) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      const int64_t d1 = a.i(1), d2 = a.i(2), off = a.i(3);
+      Dims shape;
+      for (int d = 0; d < a[0].rank(); ++d) if (d != d1 && d != d2) shape.push_back(a[0].shape()[d]);
+      const Dim rows = a[0].shape()[d1], cols = a[0].shape()[d2];
+      const Dim n = off >= 0 ? min(rows, cols - off) : min(rows + off, cols);
+      shape.push_back(n.is_const() && n.value() < 0 ? Dim(0) : n);
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const int64_t d1 = c.integer(1), d2 = c.integer(2), off = c.integer(3);
+      Index in;
+      size_t k = 0;
+      for (int d = 0; d < c.type(0).rank(); ++d) {
+        if (d == d1) in.push_back(c.loop.index_add(index.back(), c.loop.constant_int(DType::i64, off < 0 ? -off : 0)));
+        else if (d == d2) in.push_back(c.loop.index_add(index.back(), c.loop.constant_int(DType::i64, off > 0 ? off : 0)));
+        else in.push_back(index[k++]);
+      }
+      return c.in(0, in);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      const int64_t d1 = a.i(1), d2 = a.i(2), off = a.i(3);
+      Val g = diag_embed(v.grad(), off, int(d1), int(d2));
+      // diag_embed makes a square; crop or extend it to the operand's rectangle.
+      Dims low(size_t(g.rank())), high(size_t(g.rank()));
+      high[d1] = v.in(0).shape()[d1] - g.shape()[d1];
+      high[d2] = v.in(0).shape()[d2] - g.shape()[d2];
+      v.set(0, pad(g, low, high));
+    },
+    .view = true,
+}};
+Val diagonal(Val a, int d1, int d2, int64_t offset) {
+  return call(op_diagonal, a, {Arg::of_dim(d1), Arg::of_dim(d2), Arg::of_dim(offset)});
+}
+
+static constexpr Op op_diag_embed{{
+    .schema = "prim::diag_embed(Tensor a, int offset, int d1, int d2) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      const int64_t off = a.i(1), d1 = a.i(2), d2 = a.i(3);
+      const Dim n = a[0].shape().back() + (off < 0 ? -off : off);
+      Dims shape;
+      size_t k = 0;
+      for (int d = 0; d < a[0].rank() + 1; ++d) shape.push_back(d == d1 || d == d2 ? n : a[0].shape()[k++]);
+      out.push_back(reshaped(a[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const int64_t off = c.integer(1);
+      const size_t d1 = size_t(c.integer(2)), d2 = size_t(c.integer(3));
+      Index in;
+      for (size_t d = 0; d < index.size(); ++d) if (d != d1 && d != d2) in.push_back(index[d]);
+      const Sv row = c.loop.index_add(index[d1], c.loop.constant_int(DType::i64, off > 0 ? off : 0));
+      const Sv col = c.loop.index_add(index[d2], c.loop.constant_int(DType::i64, off < 0 ? -off : 0));
+      in.push_back(off >= 0 ? index[d1] : index[d2]);
+      const Sv on = c.loop.op(Scalar::eq, row, col) & c.loop.in_bounds(in.back(), c.type(0).shape.back());
+      return c.in(0, in, on);
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      v.set(0, diagonal(v.grad(), int(a.i(2)), int(a.i(3)), a.i(1)));
+    },
+    .view = true,
+}};
+Val diag_embed(Val a, int64_t offset, int d1, int d2) {
+  return call(op_diag_embed, a, {Arg::of_dim(offset), Arg::of_dim(d1), Arg::of_dim(d2)});
+}
+
+// --- concatenation
+
+static constexpr Op op_cat{{
+    .schema = "prim::cat(Tensor[] parts, int dim) -> Tensor",
+    .type = [](const Args& a, Types& out) {
+      const std::vector<Val> parts = a.vals(0);
+      Dims shape = parts[0].shape();
+      const int64_t d = a.i(1);
+      for (size_t k = 1; k < parts.size(); ++k) shape[d] = shape[d] + parts[k].shape()[d];
+      out.push_back(reshaped(parts[0].type(), shape));
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const size_t d = size_t(c.integer(1));
+      Dim start = 0;
+      Sv result;
+      for (int k = 0; k < int(c.count(0)); ++k) {
+        const Dim n = c.graph.type(c.node.args[0].list[k].value).shape[d];
+        Index in;
+        in.append(index.begin(), index.end());
+        in[d] = c.loop.index_add(index[d], c.loop.dim(Dim(0) - start));
+        const Sv inside = c.loop.in_bounds(in[d], n);
+        const Sv part = c.item(0, k, in, inside);
+        result = result ? c.loop.select(inside, part, result) : part;
+        start = start + n;
+      }
+      return result;
+    },
+    .vjp = [](Vjp& v) {
+      const std::vector<Val> parts = v.args().vals(0);
+      const int d = int(v.args().i(1));
+      Dim start = 0;
+      for (size_t k = 0; k < parts.size(); ++k) {
+        v.set_item(0, int(k), slice(v.grad(), d, start, parts[k].shape()[d]));
+        start = start + parts[k].shape()[d];
+      }
+    },
+}};
+Val concat(const std::vector<Val>& parts, int dim) {
+  if (parts.size() == 1) return parts[0];
+  SmallVector<Arg, 6> list;
+  for (Val p : parts) list.push_back(Arg::of_value(p.id));
+  const Arg args[] = {Arg::of_list(list), Arg::of_dim(dim)};
+  return parts[0].g->call(op_info(op_cat), args)[0];
+}
+
+static const Op* const view_ops[] = {&op_broadcast, &op_permute, &op_reshape, &op_slice, &op_pad, &op_unfold,
+                                     &op_fold, &op_diagonal, &op_diag_embed, &op_cat};
+OpFamily view_family() { return view_ops; }
+
+}  // namespace phlox
