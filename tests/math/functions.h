@@ -1,0 +1,45 @@
+// The scalar functions with their references, domains and accuracy bars: one table for the tests and for the page of
+// measured errors.
+#pragma once
+#include <cstdlib>
+#include <vector>
+
+#include "math/native.h"
+#include "math/reference.h"
+
+namespace phlox::reference {
+
+struct Unary {
+  const char* name;
+  float (*f32)(float);
+  double (*f64)(double);
+  Real (*truth)(const Real&);
+  double lo, hi;          // where points are dense; others are taken from [from, to]
+  double bar32, bar64;    // largest error allowed, ulp
+  double from = -INFINITY, to = INFINITY;
+};
+
+const std::vector<Unary>& unary_functions();
+
+struct Measured {
+  double error = 0, at = 0;
+};
+template <class F, class Fn>
+Measured measure(Fn f, const Unary& u, uint64_t n) {
+  Measured worst;
+  for (uint64_t i = 0; i < n; ++i) {
+    F x = sample<F>(i, n, u.lo, u.hi);
+    if (!(x >= u.from && x <= u.to)) continue;
+    double e = ulp_error(f(x), u.truth(Real(double(x))));
+    if (e > worst.error) worst = {e, double(x)};
+  }
+  return worst;
+}
+
+// Points a function, from the environment when a deeper run is wanted.
+inline uint64_t sample_count() {
+  const char* s = getenv("PHLOX_MATH_SAMPLES");
+  return s ? strtoull(s, nullptr, 10) : 1 << 15;
+}
+
+}  // namespace phlox::reference
