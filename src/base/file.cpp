@@ -12,12 +12,17 @@
 namespace phlox {
 
 void fail_io(const char* action, const std::string& path, int error_number) {
-  const ErrorCode code = error_number == ENOENT || error_number == ENOTDIR ? ErrorCode::not_found : ErrorCode::io;
+  const ErrorCode code =
+      error_number == ENOENT || error_number == ENOTDIR ? ErrorCode::not_found : ErrorCode::io;
   const char* reason = strerrordesc_np(error_number);
   std::string remedy;
   if (error_number == ENOSPC || error_number == EDQUOT) remedy = "free some space on that file system";
-  if (error_number == EACCES || error_number == EPERM) remedy = "check the permissions of the file and its folder";
-  fail(code, {.op = action, .fact = reason ? reason : cat("system error ", error_number), .got = path, .remedy = remedy});
+  if (error_number == EACCES || error_number == EPERM)
+    remedy = "check the permissions of the file and its folder";
+  fail(code, {.op = action,
+              .fact = reason ? reason : cat("system error ", error_number),
+              .got = path,
+              .remedy = remedy});
 }
 
 std::string read_file(const std::string& path) {
@@ -27,7 +32,8 @@ std::string read_file(const std::string& path) {
   std::string s;
   size_t used = 0;
   int error = ::fstat(fd, &st) ? errno : 0;
-  if (!error) s.resize(size_t(st.st_size) + 1);  // one more, so that a file of the expected size ends in one read
+  if (!error)
+    s.resize(size_t(st.st_size) + 1);  // one more, so that a file of the expected size ends in one read
   while (!error) {
     if (used == s.size()) s.resize(s.size() * 2);  // grew meanwhile, or a /proc file that claims to be empty
     const ssize_t n = ::read(fd, s.data() + used, s.size() - used);
@@ -108,7 +114,8 @@ void FileReplacement::commit() {
     ::unlink(temporary_.c_str());
     fail_io(action, target_, error);
   }
-  // Without this a power loss may bring the old name back; folders of some file systems cannot be synced (EINVAL).
+  // Without this a power loss may bring the old name back; folders of some file systems cannot be synced
+  // (EINVAL).
   const std::string folder = folder_of(target_);
   const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir < 0) return;

@@ -1,9 +1,11 @@
-// Files: reading a whole file, and replacing one so that readers see the old content or the new, never a mixture.
+// Files: reading a whole file, and replacing one so that readers see the old content or the new, never a
+// mixture.
 //
-// FileReplacement writes a temporary file in the target's folder, and commit() makes it durable and renames it over
-// the target. Invariant: until commit() returns, the target is what it was; after any failure, and in the destructor
-// without commit(), the temporary file is gone. (A crash can leave "<name>.tmp-<random>" behind, never a torn target.)
-// Refuses: appending, and following a symbolic link at the target: the link itself is replaced.
+// FileReplacement writes a temporary file in the target's folder, and commit() makes it durable and renames
+// it over the target. Invariant: until commit() returns, the target is what it was; after any failure, and in
+// the destructor without commit(), the temporary file is gone. (A crash can leave "<name>.tmp-<random>"
+// behind, never a torn target.) Refuses: appending, and following a symbolic link at the target: the link
+// itself is replaced.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,8 +34,8 @@ class FileReplacement {
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
   int64_t position() const { return position_; }
   const std::string& temporary_path() const { return temporary_; }
-  // fsync, rename, fsync of the folder. Throws Error(io): the target is then intact, unless only the last step failed,
-  // which the text says.
+  // fsync, rename, fsync of the folder. Throws Error(io): the target is then intact, unless only the last
+  // step failed, which the text says.
   void commit();
 
  private:

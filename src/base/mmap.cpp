@@ -30,7 +30,9 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   }
   ::close(fd);
   if (error == EINVAL)
-    fail(ErrorCode::io, {.op = "open", .fact = "cannot map a file that is not a regular file", .got = path,
+    fail(ErrorCode::io, {.op = "open",
+                         .fact = "cannot map a file that is not a regular file",
+                         .got = path,
                          .remedy = "copy its contents to a file first"});
   if (error) fail_io("map", path, error);
 }

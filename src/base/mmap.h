@@ -1,7 +1,7 @@
 // MappedFile: a whole file as read-only bytes, mapped on demand. Move-only; unmapped by the destructor.
-// Invariant: bytes() stays valid and 4096-byte aligned for the life of the object, also when the name is removed or
-// replaced meanwhile (see base/file.h: replacing never changes a mapped file).
-// Refuses: directories, devices and pipes; writing. A file that another process truncates in place raises SIGBUS on
+// Invariant: bytes() stays valid and 4096-byte aligned for the life of the object, also when the name is
+// removed or replaced meanwhile (see base/file.h: replacing never changes a mapped file). Refuses:
+// directories, devices and pipes; writing. A file that another process truncates in place raises SIGBUS on
 // access: files that phlox reads are replaced, never rewritten.
 #pragma once
 #include <cstddef>
@@ -16,10 +16,13 @@ class MappedFile {
  public:
   enum class Access : uint8_t { sequential, random, will_need };
 
-  MappedFile() = default;                    // no file, no bytes
+  MappedFile() = default;                        // no file, no bytes
   explicit MappedFile(const std::string& path);  // throws Error(not_found | io) naming path and reason
   MappedFile(MappedFile&& o) noexcept { swap(o); }
-  MappedFile& operator=(MappedFile&& o) noexcept { MappedFile(std::move(o)).swap(*this); return *this; }
+  MappedFile& operator=(MappedFile&& o) noexcept {
+    MappedFile(std::move(o)).swap(*this);
+    return *this;
+  }
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }

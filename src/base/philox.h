@@ -1,7 +1,8 @@
-// Philox4x32-10: the counter-based random generator (Salmon et al., SC'11) behind every random op. A block of four
-// words is a pure function of a 128-bit counter and a 64-bit key, so any element's number can be computed anywhere, in
-// any order. Invariant: the published known answers, checked in tests; the bits are part of a program's numerics.
-// Refuses: state. Who owns (seed, offset) and how elements map to counters is the random ops' matter.
+// Philox4x32-10: the counter-based random generator (Salmon et al., SC'11) behind every random op. A block of
+// four words is a pure function of a 128-bit counter and a 64-bit key, so any element's number can be
+// computed anywhere, in any order. Invariant: the published known answers, checked in tests; the bits are
+// part of a program's numerics. Refuses: state. Who owns (seed, offset) and how elements map to counters is
+// the random ops' matter.
 #pragma once
 #include <array>
 #include <cstdint>

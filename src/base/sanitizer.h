@@ -1,5 +1,5 @@
-// PHLOX_ASAN and PHLOX_TSAN: 1 when this translation unit is built with that sanitizer, for the few places that must
-// know (allocators, forks in tests). g++ defines a macro of its own, clang answers __has_feature.
+// PHLOX_ASAN and PHLOX_TSAN: 1 when this translation unit is built with that sanitizer, for the few places
+// that must know (allocators, forks in tests). g++ defines a macro of its own, clang answers __has_feature.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -45,7 +45,9 @@ thread_local constinit int current_slot = 0;
 thread_local constinit bool in_piece = false;
 
 uint32_t* low_half(std::atomic<uint64_t>& a) { return reinterpret_cast<uint32_t*>(&a); }
-long futex(uint32_t* p, int op, uint32_t value) { return ::syscall(SYS_futex, p, op, value, nullptr, nullptr, 0); }
+long futex(uint32_t* p, int op, uint32_t value) {
+  return ::syscall(SYS_futex, p, op, value, nullptr, nullptr, 0);
+}
 
 inline void cpu_relax() {
 #if defined(__x86_64__)
@@ -94,7 +96,9 @@ int configured_threads(int cpus) {
   const char* end = text + std::strlen(text);
   const auto r = std::from_chars(text, end, n);
   if (r.ec != std::errc() || r.ptr != end || n < 1 || n > max_threads)
-    fail(ErrorCode::invalid_argument, {.op = "PHLOX_NUM_THREADS", .fact = "not a number of threads", .got = text,
+    fail(ErrorCode::invalid_argument, {.op = "PHLOX_NUM_THREADS",
+                                       .fact = "not a number of threads",
+                                       .got = text,
                                        .expected = cat("1 to ", max_threads)});
   return n;
 }
@@ -107,9 +111,10 @@ struct Team::Worker {
   pthread_t thread;
 };
 
-// Written by the caller while no worker is inside; read by workers between joining and leaving. Pieces are numbered;
-// slot s owns the numbers [first(s), first(s + 1)) and next[s] is the first one not yet claimed. A participant starts
-// with its own slot, so that successive jobs over the same data find it in the same core's cache, then helps the others.
+// Written by the caller while no worker is inside; read by workers between joining and leaving. Pieces are
+// numbered; slot s owns the numbers [first(s), first(s + 1)) and next[s] is the first one not yet claimed. A
+// participant starts with its own slot, so that successive jobs over the same data find it in the same core's
+// cache, then helps the others.
 struct Team::Job {
   Fn fn;
   void* ctx;
@@ -125,11 +130,12 @@ struct Team::Job {
 int Team::slot() { return current_slot; }
 Team& team() { return root_object<Team>(); }
 
-Team::Team() : job_(new Job) {
+Team::Team() {
   cpus_ = allowed_cpus();
   const int n = configured_threads(cpus_);
   size_.store(n, std::memory_order_relaxed);
   spin_ = n <= cpus_;
+  job_ = new Job;
   ::pthread_atfork(nullptr, nullptr, [] { root_object<Team>().after_fork_in_child(); });
 }
 
@@ -160,20 +166,24 @@ void Team::run(int64_t items, int64_t grain, Fn fn, void* ctx) {
   publish(j.slots - 1);
   claim_pieces(0);
   wait_for_workers();
-  if (j.error) [[unlikely]] std::rethrow_exception(std::exchange(j.error, nullptr));
+  if (j.error) [[unlikely]]
+    std::rethrow_exception(std::exchange(j.error, nullptr));
 }
 
 void Team::publish(uint64_t limit) {
   const uint64_t epoch = (state_.load(std::memory_order_relaxed) + epoch_one) & epoch_mask;
-  // Sequentially consistent together with wait_for_job: either this thread sees the sleeper or the sleeper sees the job.
+  // Sequentially consistent together with wait_for_job: either this thread sees the sleeper or the sleeper
+  // sees the job.
   state_.store(limit << limit_shift | epoch | open_bit, std::memory_order_seq_cst);
-  // Woken workers wake the next ones: a large team then wakes in logarithmic time, and not at the caller's expense.
+  // Woken workers wake the next ones: a large team then wakes in logarithmic time, and not at the caller's
+  // expense.
   if (limit) wake_sleepers(uint32_t(std::min<uint64_t>(limit, 2)));
 }
 
 void Team::wake_sleepers(uint32_t at_most) {
   if (sleepers_.load(std::memory_order_seq_cst) <= 0) return;
-  // Counted here and not by the woken, which may take long to run: else every job until then would wake them again.
+  // Counted here and not by the woken, which may take long to run: else every job until then would wake them
+  // again.
   const long woken = futex(low_half(state_), FUTEX_WAKE_PRIVATE, at_most);
   if (woken > 0) sleepers_.fetch_sub(int32_t(woken), std::memory_order_relaxed);
 }
@@ -198,7 +208,8 @@ void Team::claim_pieces(int slot) noexcept {
   in_piece = false;
 }
 
-// Closes the job, so that a worker that wakes late neither enters it nor delays the caller, and waits for those inside.
+// Closes the job, so that a worker that wakes late neither enters it nor delays the caller, and waits for
+// those inside.
 void Team::wait_for_workers() {
   auto none_inside = [this] { return !(state_.load(std::memory_order_acquire) & inside_mask); };
   if (!(state_.fetch_and(~open_bit, std::memory_order_acq_rel) & inside_mask)) return;
@@ -225,7 +236,8 @@ static bool joinable(uint64_t s, uint64_t seen_epoch) {
 bool Team::try_join(uint64_t& seen_epoch) {
   uint64_t s = state_.load(std::memory_order_acquire);
   while (joinable(s, seen_epoch)) {
-    if (!state_.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+    if (!state_.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      continue;
     seen_epoch = s & epoch_mask;
     return true;
   }
@@ -245,7 +257,8 @@ void Team::wait_for_job(uint64_t seen_epoch) {
 }
 
 void* Team::worker_main(void* self) {
-  const Worker& w = *static_cast<Worker*>(self);  // but for .thread, which pthread_create may still be writing
+  const Worker& w =
+      *static_cast<Worker*>(self);  // but for .thread, which pthread_create may still be writing
   Team& t = *w.team;
   current_slot = w.slot;
   uint64_t seen_epoch = ~uint64_t(0);
@@ -298,10 +311,13 @@ void Team::stop_workers() {
 
 void Team::set_num_threads(int n) {
   if (n < 1 || n > max_threads)
-    fail(ErrorCode::invalid_argument, {.op = "set_num_threads", .fact = "the number of threads is out of range",
-                                       .got = cat(n), .expected = cat("1 to ", max_threads)});
+    fail(ErrorCode::invalid_argument, {.op = "set_num_threads",
+                                       .fact = "the number of threads is out of range",
+                                       .got = cat(n),
+                                       .expected = cat("1 to ", max_threads)});
   if (in_piece)
-    fail(ErrorCode::invalid_argument, {.op = "set_num_threads", .fact = "called from inside a parallel piece of work",
+    fail(ErrorCode::invalid_argument, {.op = "set_num_threads",
+                                       .fact = "called from inside a parallel piece of work",
                                        .remedy = "set the number of threads between operations"});
   while (busy_.exchange(true, std::memory_order_acquire)) ::sched_yield();
   stop_workers();
@@ -310,7 +326,8 @@ void Team::set_num_threads(int n) {
   busy_.store(false, std::memory_order_release);
 }
 
-// Only the forking thread exists here. Plain stores alone: nothing else is safe after a fork of a threaded process.
+// Only the forking thread exists here. Plain stores alone: nothing else is safe after a fork of a threaded
+// process.
 void Team::after_fork_in_child() {
   state_.store(0, std::memory_order_relaxed);
   sleepers_.store(0, std::memory_order_relaxed);

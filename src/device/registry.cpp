@@ -36,13 +36,18 @@ void register_device_provider(const DeviceProvider& provider) {
 Device& get_device(DeviceId id) {
   if (id.kind == DeviceKind::cpu) {
     if (id.index == 0) return cpu_device();
-    fail(ErrorCode::device, {.op = "device", .fact = "there is one CPU device", .got = cat("cpu:", int(id.index)),
+    fail(ErrorCode::device, {.op = "device",
+                             .fact = "there is one CPU device",
+                             .got = cat("cpu:", int(id.index)),
                              .expected = "cpu"});
   }
   DeviceProvider p;
   if (!find_provider(id.kind, p))  // the provider's code outlives the registry: calling it needs no lock
-    fail(ErrorCode::device, {.op = "device", .fact = cat("this build has no ", device_kind_name(id.kind), " support"),
-                             .got = cat(id), .expected = "cpu", .remedy = "use a build or package that includes it"});
+    fail(ErrorCode::device, {.op = "device",
+                             .fact = cat("this build has no ", device_kind_name(id.kind), " support"),
+                             .got = cat(id),
+                             .expected = "cpu",
+                             .remedy = "use a build or package that includes it"});
   return p.get(id.index);
 }
 

@@ -138,8 +138,9 @@ TEST(MappedFile, empty_files_and_errors) {
   EXPECT_EQ(error_of([&] { MappedFile m(d / "none"); }, ErrorCode::not_found),
             "open: No such file or directory; got " + (d / "none"));
   EXPECT_EQ(error_of([&] { MappedFile m(d.path); }, ErrorCode::io), "map: Is a directory; got " + d.path);
-  EXPECT_EQ(error_of([&] { MappedFile m("/dev/null"); }, ErrorCode::io),
-            "open: cannot map a file that is not a regular file; got /dev/null; copy its contents to a file first");
+  EXPECT_EQ(
+      error_of([&] { MappedFile m("/dev/null"); }, ErrorCode::io),
+      "open: cannot map a file that is not a regular file; got /dev/null; copy its contents to a file first");
 }
 
 }  // namespace phlox

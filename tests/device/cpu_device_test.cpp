@@ -54,7 +54,8 @@ TEST(CpuDevice, loads_and_launches_on_the_team) {
   Ref<Module> m = cpu_device().load(fill_image());
   const auto out = run_fill(m->entry("k_fill"), 7, 10000);
   for (int64_t i = 0; i < 10000; ++i) ASSERT_EQ(out[size_t(i)], 7 * i);
-  cpu_device().launch({.entry = m->entry("k_fill"), .words = {}, .items = 0, .grain = 1}, 0);  // nothing to do
+  cpu_device().launch({.entry = m->entry("k_fill"), .words = {}, .items = 0, .grain = 1},
+                      0);  // nothing to do
   team().set_num_threads(saved);
 }
 
@@ -75,7 +76,9 @@ TEST(CodeArena, modules_give_their_bytes_back) {
     live.push_back(cpu_device().load(image));
     ASSERT_EQ(reinterpret_cast<uintptr_t>(live.back()->entry("k_fill")) % 64, 0u);
     if (live.size() > 20) live.erase(live.begin() + round % 20);
-    if (round % 100 == 0) { ASSERT_EQ(run_fill(live[size_t(round) / 100 % live.size()]->entry("k_fill"), 3, 50)[49], 147); }
+    if (round % 100 == 0) {
+      ASSERT_EQ(run_fill(live[size_t(round) / 100 % live.size()]->entry("k_fill"), 3, 50)[49], 147);
+    }
   }
   for (auto& m : live) ASSERT_EQ(run_fill(m->entry("k_fill"), 2, 10)[9], 18);
   const CodeArena::Stats with = CodeArena::host().stats();
@@ -132,7 +135,8 @@ TEST(CodeArena, a_forked_child_and_its_parent_do_not_disturb_each_other) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   std::vector<char> data(10, 1);
   const uint64_t words[] = {reinterpret_cast<uint64_t>(data.data()), 9};
-  for (auto& m : others) cpu_device().launch({.entry = m->entry("k_zero"), .words = words, .items = 10, .grain = 64}, 0);
+  for (auto& m : others)
+    cpu_device().launch({.entry = m->entry("k_zero"), .words = words, .items = 10, .grain = 64}, 0);
   EXPECT_EQ(data, std::vector<char>(10, 9));
   ::close(ready[0]);
   ::close(ready[1]);
@@ -164,8 +168,9 @@ TEST(CodeArena, inconsistent_images_are_refused) {
     error_of([&] { cpu_device().load(image); }, ErrorCode::bad_file);
   }
   image.imports = {{"system", 0}};
-  EXPECT_EQ(error_of([&] { cpu_device().load(image); }, ErrorCode::bad_file),
-            "cpu module: an image imports an unknown function; got system; expected memcpy, memmove or memset");
+  EXPECT_EQ(
+      error_of([&] { cpu_device().load(image); }, ErrorCode::bad_file),
+      "cpu module: an image imports an unknown function; got system; expected memcpy, memmove or memset");
   image.imports = {{"memset", 62}};  // the last cell that fits
   Ref<Module> m = cpu_device().load(image);
   EXPECT_EQ(error_of([&] { m->entry("none"); }, ErrorCode::not_found), "cpu module: no such entry; got none");
@@ -214,8 +219,10 @@ TEST(Registry, cpu_is_there_and_others_are_clear_errors) {
   EXPECT_EQ(error_of([] { get_device({DeviceKind::cpu, 1}); }, ErrorCode::device),
             "device: there is one CPU device; got cpu:1; expected cpu");
   EXPECT_EQ(error_of([] { get_device({DeviceKind::cuda, 0}); }, ErrorCode::device),
-            "device: this build has no cuda support; got cuda:0; expected cpu; use a build or package that includes it");
-  register_device_provider({DeviceKind::cuda, [] { return 3; }, [](int i) -> Device& {
+            "device: this build has no cuda support; got cuda:0; expected cpu; use a build or package that "
+            "includes it");
+  register_device_provider({DeviceKind::cuda, [] { return 3; },
+                            [](int i) -> Device& {
                               if (i == 3) fail(ErrorCode::device, {.op = "cuda", .fact = "no such GPU"});
                               return cpu_device();
                             }});

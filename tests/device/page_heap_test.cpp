@@ -33,7 +33,7 @@ TEST(PageHeap, commits_no_more_than_the_limit) {
   PageHeap h(256 * mib);
   EXPECT_EQ(h.largest_available(16 * mib), 16 * mib);
   EXPECT_EQ(h.largest_available(17 * mib - 1), 16 * mib);  // whole chunks only
-  Span* a = h.take(7 * 64, 16 * mib);  // 7 MiB
+  Span* a = h.take(7 * 64, 16 * mib);                      // 7 MiB
   ASSERT_TRUE(a);
   EXPECT_EQ(h.take(10 * 64, 16 * mib), nullptr);
   EXPECT_EQ(h.largest_available(16 * mib), 9 * mib);
@@ -85,7 +85,7 @@ TEST(PageHeap, random_programs_keep_the_invariants) {
   std::mt19937 rng(7);
   PageHeap h(1024 * mib);
   std::vector<std::pair<Span*, uint32_t>> live;
-  for (int step = 0; step < 6000; ++step) {
+  for (int step = 0; step < 2500; ++step) {
     const uint32_t r = rng() % 100;
     if (r < 55 || live.empty()) {
       const uint32_t units = 1 + (rng() % 8 ? rng() % 100 : rng() % 2000);

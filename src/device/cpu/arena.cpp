@@ -94,12 +94,14 @@ inline void push(void*& head, void* p) {
 }  // namespace
 
 struct Arena::State {
-  // Read without the lock: the base and the table are fixed, an entry is written before its blocks are handed out.
+  // Read without the lock: the base and the table are fixed, an entry is written before its blocks are handed
+  // out.
   std::byte* base;
   uint64_t reserved_bytes;
   uint8_t* class_at;  // by unit: size class + 1 in slabs, else 0
 
-  mutable std::mutex mutex;  // guards all that follows, and lists of threads only when they are merged into slabs
+  mutable std::mutex
+      mutex;  // guards all that follows, and lists of threads only when they are merged into slabs
   PageHeap heap;
   Span* slabs[class_count] = {};  // those with available blocks
   ThreadCache* threads = nullptr;
@@ -131,7 +133,8 @@ Arena& Arena::host() { return root_object<Arena>(); }
 Arena::Arena() {
   const char* text = std::getenv("PHLOX_CPU_MEMORY_LIMIT");
   const int64_t limit = text && *text ? parse_bytes(text, "PHLOX_CPU_MEMORY_LIMIT") : available_memory();
-  // Address space is free: several times the memory, so that it never runs out by fragmentation or a raised limit.
+  // Address space is free: several times the memory, so that it never runs out by fragmentation or a raised
+  // limit.
   state_ = new State(limit, std::max(4 * std::min(available_memory(), int64_t(8) << 40), int64_t(64) << 30));
   // A child of fork() finds the arena whole: no other thread is inside it at that moment.
   ::pthread_atfork([] { host().state_->mutex.lock(); }, [] { host().state_->mutex.unlock(); },
@@ -144,10 +147,12 @@ Arena::State::State(int64_t memory_limit, int64_t address_bytes) : heap(address_
   void* p = ::mmap(nullptr, reserved_bytes >> PageHeap::unit_shift, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
-    fail(ErrorCode::out_of_memory, {.op = "cpu memory", .fact = "the system refuses address space for a table",
+    fail(ErrorCode::out_of_memory, {.op = "cpu memory",
+                                    .fact = "the system refuses address space for a table",
                                     .remedy = "raise the limit (ulimit -v)"});
   class_at = static_cast<uint8_t*>(p);
-  ::pthread_key_create(&at_thread_exit, [](void* t) { host().state_->drop_cache(static_cast<ThreadCache*>(t)); });
+  ::pthread_key_create(&at_thread_exit,
+                       [](void* t) { host().state_->drop_cache(static_cast<ThreadCache*>(t)); });
 }
 
 void* Arena::alloc(int64_t bytes) {
@@ -159,7 +164,8 @@ void* Arena::alloc(int64_t bytes) {
       if (!t) throw std::bad_alloc();
     }
     FreeList& l = t->lists[c];
-    if (!l.head) [[unlikely]] return state_->refill(t, c);
+    if (!l.head) [[unlikely]]
+      return state_->refill(t, c);
     --l.count;
     t->allocated.add(classes[size_t(c)].bytes);
     t->calls.add(1);
@@ -290,7 +296,8 @@ void Arena::State::give_blocks(FreeList& l, int c, int keep) {
     Span* s = heap.span_at(uint32_t((static_cast<std::byte*>(p) - base) >> PageHeap::unit_shift));
     push(s->returned, p);
     if (s->available++ == 0) link_slab(s);
-    if (s->available < s->blocks || (slabs[c] == s && !s->next)) continue;  // the last one stays: it is soon needed
+    if (s->available < s->blocks || (slabs[c] == s && !s->next))
+      continue;  // the last one stays: it is soon needed
     unlink_slab(s);
     std::fill_n(class_at + s->start, s->units, uint8_t(0));
     heap.give(s);
@@ -368,7 +375,8 @@ MemoryStats Arena::State::stats() const {
     bytes += t->allocated.get();
     n += t->calls.get();
   }
-  return {bytes, heap.committed_bytes(), std::max(peak_allocated, bytes), heap.peak_committed_bytes(), n, heap.segments()};
+  return {bytes, heap.committed_bytes(), std::max(peak_allocated, bytes), heap.peak_committed_bytes(),
+          n,     heap.segments()};
 }
 
 int64_t Arena::block_bytes(const void* p) const {
@@ -413,7 +421,8 @@ void Arena::verify() const {
   state_->heap.verify();
   for (int c = 0; c < class_count; ++c)
     for (const Span* s = state_->slabs[c]; s; s = s->next) {
-      PHLOX_CHECK(s->state == Span::State::slab && s->size_class == c && s->available > 0, "slab of class ", c);
+      PHLOX_CHECK(s->state == Span::State::slab && s->size_class == c && s->available > 0, "slab of class ",
+                  c);
       uint32_t returned = 0;
       for (void* p = s->returned; p; p = *static_cast<void**>(p)) ++returned;
       PHLOX_CHECK(returned + s->blocks - s->carved == s->available, "blocks of a slab of class ", c);

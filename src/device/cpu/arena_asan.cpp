@@ -1,4 +1,5 @@
-// The arena for builds with the address sanitizer: every block comes from the instrumented heap with its exact size.
+// The arena for builds with the address sanitizer: every block comes from the instrumented heap with its
+// exact size.
 #include "base/sanitizer.h"
 #if PHLOX_ASAN
 
@@ -30,7 +31,8 @@ void* Arena::alloc(int64_t bytes) {
   if (bytes == 0) return nullptr;
   State& s = *state_;
   const int64_t limit = s.limit;
-  if (bytes > limit - std::min(limit, s.allocated.load())) out_of_memory(bytes, stats(), limit - s.allocated, limit);
+  if (bytes > limit - std::min(limit, s.allocated.load()))
+    out_of_memory(bytes, stats(), limit - s.allocated, limit);
   void* p = nullptr;
   if (::posix_memalign(&p, 64, size_t(bytes))) out_of_memory(bytes, stats(), 0, limit);
   const int64_t now = s.allocated += int64_t(::malloc_usable_size(p));
@@ -47,7 +49,9 @@ void Arena::free(void* p) noexcept {
   ::free(p);
 }
 
-int64_t Arena::block_bytes(const void* p) const { return int64_t(::malloc_usable_size(const_cast<void*>(p))); }
+int64_t Arena::block_bytes(const void* p) const {
+  return int64_t(::malloc_usable_size(const_cast<void*>(p)));
+}
 
 MemoryStats Arena::stats() const {
   const int64_t now = state_->allocated, peak = state_->peak;

@@ -27,8 +27,10 @@ int64_t parse_bytes(const char* text, const char* what) {
     if (good) n = *scaled;
   }
   if (!good)
-    fail(ErrorCode::invalid_argument,
-         {.op = what, .fact = "not a number of bytes", .got = text, .expected = "for example 8000000000, 512M or 16G"});
+    fail(ErrorCode::invalid_argument, {.op = what,
+                                       .fact = "not a number of bytes",
+                                       .got = text,
+                                       .expected = "for example 8000000000, 512M or 16G"});
   return n;
 }
 
@@ -66,8 +68,8 @@ void out_of_memory(int64_t request, const MemoryStats& stats, int64_t largest, i
   fail(ErrorCode::out_of_memory,
        {.op = "cpu memory",
         .fact = "out of memory",
-        .got = cat("a request for ", request, " bytes; ", stats.allocated_bytes, " bytes are in use, the largest free block is ",
-                   largest, " bytes"),
+        .got = cat("a request for ", request, " bytes; ", stats.allocated_bytes,
+                   " bytes are in use, the largest free block is ", largest, " bytes"),
         .expected = cat("a total of at most ", limit, " bytes"),
         .remedy = "free tensors, use smaller ones, or raise PHLOX_CPU_MEMORY_LIMIT"});
 }

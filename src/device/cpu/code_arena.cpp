@@ -38,15 +38,17 @@ struct Segment {
   std::byte* writable;
   std::byte* executable;
   size_t bytes;
-  size_t untouched;  // bytes below were handed out at least once
+  size_t untouched;                             // bytes below were handed out at least once
   std::vector<std::pair<size_t, size_t>> free;  // offset, bytes
-  bool frozen = false;  // inherited through fork(): not ours to write
+  bool frozen = false;                          // inherited through fork(): not ours to write
 };
 
 [[noreturn]] void refuse_memory(const char* what, int error) {
-  fail(ErrorCode::device, {.op = "cpu module", .fact = "the system refuses executable memory",
-                           .got = cat(what, ": ", strerrordesc_np(error)),
-                           .remedy = "allow memfd_create and executable mappings for this process (SELinux, seccomp)"});
+  fail(ErrorCode::device,
+       {.op = "cpu module",
+        .fact = "the system refuses executable memory",
+        .got = cat(what, ": ", strerrordesc_np(error)),
+        .remedy = "allow memfd_create and executable mappings for this process (SELinux, seccomp)"});
 }
 
 Segment map_segment(size_t bytes) {
@@ -74,7 +76,9 @@ uint64_t import_address(std::string_view name) {
   if (name == "memcpy") return reinterpret_cast<uint64_t>(&std::memcpy);
   if (name == "memmove") return reinterpret_cast<uint64_t>(&std::memmove);
   if (name == "memset") return reinterpret_cast<uint64_t>(&std::memset);
-  fail(ErrorCode::bad_file, {.op = "cpu module", .fact = "an image imports an unknown function", .got = std::string(name),
+  fail(ErrorCode::bad_file, {.op = "cpu module",
+                             .fact = "an image imports an unknown function",
+                             .got = std::string(name),
                              .expected = "memcpy, memmove or memset"});
 }
 
@@ -83,14 +87,18 @@ std::vector<std::byte> patched(const Image& image) {
   std::vector<std::byte> bytes = image.bytes;
   for (const Image::Import& i : image.imports) {
     if (i.slot > bytes.size() || bytes.size() - i.slot < 8)
-      fail(ErrorCode::bad_file, {.op = "cpu module", .fact = "an import cell lies outside its image",
-                                 .got = cat(i.name, " at ", i.slot), .expected = cat("an image of ", bytes.size(), " bytes")});
+      fail(ErrorCode::bad_file, {.op = "cpu module",
+                                 .fact = "an import cell lies outside its image",
+                                 .got = cat(i.name, " at ", i.slot),
+                                 .expected = cat("an image of ", bytes.size(), " bytes")});
     const uint64_t address = import_address(i.name);
     std::memcpy(bytes.data() + i.slot, &address, sizeof address);
   }
   for (const Image::Entry& e : image.entries)
     if (e.offset >= bytes.size())
-      fail(ErrorCode::bad_file, {.op = "cpu module", .fact = "an entry lies outside its image", .got = cat(e.name, " at ", e.offset),
+      fail(ErrorCode::bad_file, {.op = "cpu module",
+                                 .fact = "an entry lies outside its image",
+                                 .got = cat(e.name, " at ", e.offset),
                                  .expected = cat("an image of ", bytes.size(), " bytes")});
   return bytes;
 }
@@ -102,14 +110,16 @@ struct CodeArena::State {
   std::vector<Segment> segments;
   uint64_t forks = 0;
   int64_t used = 0, modules = 0;
-  bool can_sync_cores;  // without it, freed code stays unused: other cores may still hold its old instructions
+  bool
+      can_sync_cores;  // without it, freed code stays unused: other cores may still hold its old instructions
 
   Block take(size_t bytes);
   bool take_from(size_t segment, size_t bytes, Block& block);
   void give(const Block& b) noexcept;
 };
 
-// Code for the life of the module. Made without code, so that nothing can fail between taking memory and owning it.
+// Code for the life of the module. Made without code, so that nothing can fail between taking memory and
+// owning it.
 class CodeModule final : public Module {
  public:
   CodeModule(CodeArena::State& arena, const Image& image) : arena_(arena) {
@@ -141,20 +151,20 @@ class CodeModule final : public Module {
 CodeArena& CodeArena::host() { return root_object<CodeArena>(); }
 
 CodeArena::CodeArena() : state_(new State) {
-  state_->can_sync_cores = ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
-  ::pthread_atfork(
-      [] { host().state_->mutex.lock(); },
-      [] {
-        State& s = *host().state_;
-        ++s.forks;
-        s.mutex.unlock();
-      },
-      [] {
-        State& s = *host().state_;
-        ++s.forks;
-        for (Segment& g : s.segments) g.frozen = true;
-        s.mutex.unlock();
-      });
+  state_->can_sync_cores =
+      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+  ::pthread_atfork([] { host().state_->mutex.lock(); },
+                   [] {
+                     State& s = *host().state_;
+                     ++s.forks;
+                     s.mutex.unlock();
+                   },
+                   [] {
+                     State& s = *host().state_;
+                     ++s.forks;
+                     for (Segment& g : s.segments) g.frozen = true;
+                     s.mutex.unlock();
+                   });
 }
 
 bool CodeArena::State::take_from(size_t segment, size_t bytes, Block& block) {

@@ -1,10 +1,11 @@
-// CodeArena: executable memory for images. Each segment is one memory file mapped twice, writable and executable, so no
-// page is ever both and loading is a copy. Images share pages; a module gives its bytes back when it dies.
+// CodeArena: executable memory for images. Each segment is one memory file mapped twice, writable and
+// executable, so no page is ever both and loading is a copy. Images share pages; a module gives its bytes
+// back when it dies.
 //
-// Invariants: an image lies 64-byte aligned and is complete before any entry address is handed out; bytes of a living
-// module never change. The mappings are shared with children of fork(): neither side reuses what both can see in use.
-// Refuses: images whose entries or import cells lie outside their bytes, and imports other than memset, memcpy and
-// memmove.
+// Invariants: an image lies 64-byte aligned and is complete before any entry address is handed out; bytes of
+// a living module never change. The mappings are shared with children of fork(): neither side reuses what
+// both can see in use. Refuses: images whose entries or import cells lie outside their bytes, and imports
+// other than memset, memcpy and memmove.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +17,8 @@ class CodeArena {
  public:
   static CodeArena& host();
 
-  // Throws Error(bad_file) for an inconsistent image, Error(device) when the system refuses executable memory.
+  // Throws Error(bad_file) for an inconsistent image, Error(device) when the system refuses executable
+  // memory.
   Ref<Module> load(const Image& image);
 
   struct Stats {
@@ -28,7 +30,8 @@ class CodeArena {
   CodeArena& operator=(const CodeArena&) = delete;
 
  private:
-  template <class T> friend T& root_object();
+  template <class T>
+  friend T& root_object();
   friend class CodeModule;
   CodeArena();
   ~CodeArena() = delete;

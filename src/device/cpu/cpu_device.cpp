@@ -15,7 +15,9 @@ static constexpr int64_t copy_grain = 128 << 10;
 
 Device& cpu_device() { return root_object<CpuDevice>(); }
 
-CpuDevice::CpuDevice() : arena_(Arena::host()), target_(host_target()) { target_.threads = team().num_threads(); }
+CpuDevice::CpuDevice() : arena_(Arena::host()), target_(host_target()) {
+  target_.threads = team().num_threads();
+}
 
 void* CpuDevice::alloc(int64_t bytes, StreamId) { return arena_.alloc(bytes); }
 void CpuDevice::free(void* p, StreamId) noexcept { arena_.free(p); }

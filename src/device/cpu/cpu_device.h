@@ -1,6 +1,6 @@
-// CpuDevice: the host as a device. Work runs at once, on the calling thread and the team, so every stream is already
-// done and stream operations do nothing.
-// Invariant: a launch returns when all its items are computed; it may be called by several threads at once.
+// CpuDevice: the host as a device. Work runs at once, on the calling thread and the team, so every stream is
+// already done and stream operations do nothing. Invariant: a launch returns when all its items are computed;
+// it may be called by several threads at once.
 #pragma once
 #include <atomic>
 

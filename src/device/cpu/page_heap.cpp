@@ -34,9 +34,12 @@ PageHeap::PageHeap(int64_t bytes) {
     reservation_ = nullptr;
   }
   if (!reservation_)
-    fail(ErrorCode::out_of_memory, {.op = "cpu memory", .fact = "the system refuses to reserve address space",
-                                    .got = cat(min_reservation, " bytes"), .remedy = "raise the limit (ulimit -v)"});
-  base_ = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(reservation_) + chunk_bytes - 1) & -chunk_bytes);
+    fail(ErrorCode::out_of_memory, {.op = "cpu memory",
+                                    .fact = "the system refuses to reserve address space",
+                                    .got = cat(min_reservation, " bytes"),
+                                    .remedy = "raise the limit (ulimit -v)"});
+  base_ = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(reservation_) + chunk_bytes - 1) &
+                                       -chunk_bytes);
   capacity_ = uint32_t(bytes >> unit_shift);
 }
 
@@ -119,8 +122,8 @@ void PageHeap::unlink(Span* s) noexcept {
   s->prev = s->next = nullptr;
 }
 
-// The tightest of the first spans in the request's own bin, where spans may also be too small; else the first of the
-// next bin that has any; else whatever fits in the own bin.
+// The tightest of the first spans in the request's own bin, where spans may also be too small; else the first
+// of the next bin that has any; else whatever fits in the own bin.
 Span* PageHeap::find(uint32_t units) const {
   int b = bin_of(units);
   Span* best = nullptr;
@@ -206,7 +209,8 @@ bool PageHeap::grow(uint32_t units, int64_t limit_bytes) {
     if (h->units >= in_hole && (!hole || h->units < hole->units)) hole = h;
   if (hole && allowed(in_hole) && commit(hole->start, uint32_t(in_hole))) {
     unlink(hole);
-    if (hole->units > in_hole) link(make(hole->start + uint32_t(in_hole), hole->units - uint32_t(in_hole), Span::State::hole));
+    if (hole->units > in_hole)
+      link(make(hole->start + uint32_t(in_hole), hole->units - uint32_t(in_hole), Span::State::hole));
     hole->units = uint32_t(in_hole);
     add_free(hole);
     return true;
@@ -215,7 +219,8 @@ bool PageHeap::grow(uint32_t units, int64_t limit_bytes) {
   const Span* last = top_ ? map_[top_ - 1] : nullptr;
   const uint32_t tail = last && last->state == Span::State::free ? last->units : 0;
   const uint64_t needed = whole_chunks(units - std::min(tail, units));
-  // More at once as the heap gets larger, so that growing is rare; never more than the request needs near the limit.
+  // More at once as the heap gets larger, so that growing is rare; never more than the request needs near the
+  // limit.
   uint64_t more = std::max<uint64_t>(needed, whole_chunks(std::min(committed_units_ / 8, 32 * chunk_units)));
   if (!allowed(more) || top_ + more > capacity_) more = needed;
   if (!allowed(more) || top_ + more > capacity_ || !commit(top_, uint32_t(more))) return false;
@@ -234,7 +239,8 @@ void PageHeap::release() {
     const uint32_t to = (s->start + s->units) / chunk_units * chunk_units;
     if (from >= to) continue;
     reserve_records(2);
-    if (::madvise(base_ + (int64_t(from) << unit_shift), size_t(to - from) << unit_shift, MADV_DONTNEED)) continue;
+    if (::madvise(base_ + (int64_t(from) << unit_shift), size_t(to - from) << unit_shift, MADV_DONTNEED))
+      continue;
     make_hole(s, from, to);
     u = s->start + s->units;  // the hole may have grown over what followed, or left a free span behind it
   }
@@ -281,8 +287,10 @@ int64_t PageHeap::largest_available(int64_t limit_bytes) const {
   for (const Span* s : bin_)
     for (; s; s = s->next) best = std::max<uint64_t>(best, s->units);
   const uint64_t limit = uint64_t(std::max<int64_t>(limit_bytes, 0)) >> unit_shift;
-  const uint64_t may_commit = (limit > committed_units_ ? limit - committed_units_ : 0) / chunk_units * chunk_units;
-  for (const Span* h = holes_; h; h = h->next) best = std::max(best, std::min<uint64_t>(h->units, may_commit));
+  const uint64_t may_commit =
+      (limit > committed_units_ ? limit - committed_units_ : 0) / chunk_units * chunk_units;
+  for (const Span* h = holes_; h; h = h->next)
+    best = std::max(best, std::min<uint64_t>(h->units, may_commit));
   const Span* last = top_ ? map_[top_ - 1] : nullptr;
   const uint64_t tail = last && last->state == Span::State::free ? last->units : 0;
   best = std::max(best, tail + std::min<uint64_t>(capacity_ - top_, may_commit));

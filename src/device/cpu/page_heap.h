@@ -1,9 +1,10 @@
-// PageHeap: address space for the host arena. One reservation made at the start is handed out in spans of 16 KiB units;
-// memory is committed from it in 2 MiB chunks that ask for huge pages, and stays committed until release().
+// PageHeap: address space for the host arena. One reservation made at the start is handed out in spans of 16
+// KiB units; memory is committed from it in 2 MiB chunks that ask for huge pages, and stays committed until
+// release().
 //
-// Invariants: spans tile [0, top) without gaps; two free spans are never neighbours; the first and the last unit of a
-// span map to it (all units, when the span is a slab); committed bytes never exceed the limit given to take().
-// Refuses: locking (the owner holds a lock), spans under one unit, and returning memory by itself.
+// Invariants: spans tile [0, top) without gaps; two free spans are never neighbours; the first and the last
+// unit of a span map to it (all units, when the span is a slab); committed bytes never exceed the limit given
+// to take(). Refuses: locking (the owner holds a lock), spans under one unit, and returning memory by itself.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +22,8 @@ struct Span {
   };
   uint32_t start = 0, units = 0;
   State state = State::unused;
-  // Slabs only: which class, how many blocks it holds and has handed out at least once, and the returned ones.
+  // Slabs only: which class, how many blocks it holds and has handed out at least once, and the returned
+  // ones.
   uint8_t size_class = 0;
   uint32_t blocks = 0, carved = 0, available = 0;
   void* returned = nullptr;
@@ -47,8 +49,8 @@ class PageHeap {
   Span* span_at(uint32_t unit) const { return map_[unit]; }
   void map_all_units(Span* s);  // for slabs: any block's address then finds its span
 
-  // A span of exactly `units`, in state `large`; null when that would commit more than limit_bytes or the system
-  // refuses. Contents are undefined, zero where never used.
+  // A span of exactly `units`, in state `large`; null when that would commit more than limit_bytes or the
+  // system refuses. Contents are undefined, zero where never used.
   Span* take(uint32_t units, int64_t limit_bytes);
   void give(Span* s) noexcept;  // s was taken; merges with free neighbours
   void release();               // returns the memory of every free chunk to the system
@@ -81,7 +83,8 @@ class PageHeap {
   void* reservation_ = nullptr;
   size_t reservation_bytes_ = 0;
   Span** map_ = nullptr;
-  uint32_t capacity_ = 0, top_ = 0;  // in units; nothing at or above top_ was ever used or it was given up again
+  uint32_t capacity_ = 0,
+           top_ = 0;  // in units; nothing at or above top_ was ever used or it was given up again
   uint32_t committed_units_ = 0, peak_units_ = 0;
   Span* bin_[bins] = {};
   uint64_t occupied_[words] = {};
