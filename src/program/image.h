@@ -10,6 +10,9 @@
 
 namespace phlox {
 
+// Changes when the call convention of kernels or the meaning of an Image changes: packs, caches and packages keep it.
+constexpr uint32_t kernel_abi_version = 1;
+
 // The one entry of every kernel. `words` holds pointers, dims, strides and numbers as the kernel's argument
 // table says; the kernel computes work items [begin, end).
 using KernelFn = void (*)(const uint64_t* words, int64_t begin, int64_t end);

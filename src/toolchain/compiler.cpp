@@ -8,6 +8,7 @@
 #include "base/event.h"
 #include "base/root.h"
 #include "toolchain/clang_plugin.h"
+#include "toolchain/nvrtc.h"
 #include "toolchain/object_image.h"
 #include "toolchain/spawn_cc.h"
 
@@ -50,10 +51,11 @@ struct CpuCompiler {
 }  // namespace
 
 Compiler* find_compiler(const Target& target) {
-  if (target.kind != DeviceKind::cpu) {
-    emit_event(EventKind::fallback, "compile kernels",
-               cat("no compiler for ", device_kind_name(target.kind), " here"));
-    return nullptr;
+  if (target.kind == DeviceKind::cuda) {
+    std::string why;
+    Nvrtc* const nvrtc = Nvrtc::find(why);
+    if (!nvrtc) emit_event(EventKind::fallback, "compile kernels", why);
+    return nvrtc;
   }
   const CpuCompiler& c = root_object<CpuCompiler>();
   if (!c.compiler) emit_event(EventKind::fallback, "compile kernels", c.why_none);

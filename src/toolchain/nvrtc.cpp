@@ -20,8 +20,8 @@ struct Nvrtc::Functions {
   int (*version)(int* major, int* minor) = nullptr;
   int (*arch_count)(int* count) = nullptr;
   int (*archs)(int* list) = nullptr;
-  int (*create)(Program* program, const char* source, const char* name, int headers, const char* const* contents,
-                const char* const* names) = nullptr;
+  int (*create)(Program* program, const char* source, const char* name, int headers,
+                const char* const* contents, const char* const* names) = nullptr;
   int (*destroy)(Program* program) = nullptr;
   int (*compile)(Program program, int count, const char* const* options) = nullptr;
   int (*log_size)(Program program, size_t* bytes) = nullptr;
@@ -43,7 +43,8 @@ int arch_number(const std::string& arch) {
   if (arch.compare(0, 3, "sm_") != 0) return 0;
   const char* end = arch.data() + arch.size();
   const auto [rest, error] = std::from_chars(arch.data() + 3, end, n);
-  const bool good = error == std::errc() && (rest == end || (rest + 1 == end && (*rest == 'a' || *rest == 'f')));
+  const bool good =
+      error == std::errc() && (rest == end || (rest + 1 == end && (*rest == 'a' || *rest == 'f')));
   return good ? n : 0;
 }
 }  // namespace
@@ -54,7 +55,9 @@ Nvrtc* Nvrtc::find(std::string& why) {
   struct Found {
     std::unique_ptr<Nvrtc> compiler{new Nvrtc()};
     std::string problem = compiler->load();
-    Found() { if (!problem.empty()) emit_event(EventKind::library, "nvrtc", problem); }
+    Found() {
+      if (!problem.empty()) emit_event(EventKind::library, "nvrtc", problem);
+    }
   };
   Found& found = root_object<Found>();
   why = found.problem;
@@ -88,7 +91,8 @@ std::string Nvrtc::load() {
   get(f_->ptx, "nvrtcGetPTX");
   if (!missing.empty()) return cat(library_.path, " lacks ", missing);
   int count = 0;
-  if (f_->version(&major_, &minor_) != 0 || f_->arch_count(&count) != 0) return cat(library_.path, " does not answer");
+  if (f_->version(&major_, &minor_) != 0 || f_->arch_count(&count) != 0)
+    return cat(library_.path, " does not answer");
   if (major_ < 12) return cat(library_.path, " is NVRTC ", major_, ".", minor_, ", older than 12.0");
   archs_.resize(size_t(std::max(count, 0)));
   if (count > 0) f_->archs(archs_.data());
@@ -101,12 +105,15 @@ std::string Nvrtc::load() {
 std::string Nvrtc::code_arch(const std::string& arch) const {
   const int n = arch_number(arch);
   if (!n)
-    fail(ErrorCode::invalid_argument, {.op = "compile kernels", .fact = "the target is no CUDA architecture",
-                                       .got = cat("'", arch, "'"), .expected = "sm_80, sm_90a, ..."});
+    fail(ErrorCode::invalid_argument, {.op = "compile kernels",
+                                       .fact = "the target is no CUDA architecture",
+                                       .got = cat("'", arch, "'"),
+                                       .expected = "sm_80, sm_90a, ..."});
   if (std::binary_search(archs_.begin(), archs_.end(), n)) return arch;
   const auto above = std::upper_bound(archs_.begin(), archs_.end(), n);
   if (above == archs_.begin())
-    fail(ErrorCode::device, {.op = "compile kernels", .fact = cat("NVRTC ", major_, ".", minor_, " no longer knows ", arch),
+    fail(ErrorCode::device, {.op = "compile kernels",
+                             .fact = cat("NVRTC ", major_, ".", minor_, " no longer knows ", arch),
                              .expected = cat("sm_", archs_.front(), " or newer"),
                              .remedy = "install an older CUDA toolkit, or use the CPU device"});
   return cat("compute_", *(above - 1));
@@ -115,12 +122,15 @@ std::string Nvrtc::code_arch(const std::string& arch) const {
 std::vector<std::byte> Nvrtc::build(const std::string& source, const std::string& arch) const {
   const auto check = [&](const char* step, int r) {
     if (r != 0)
-      fail(ErrorCode::internal, {.op = "compile kernels", .fact = cat("NVRTC failed to ", step), .got = f_->error_string(r)});
+      fail(ErrorCode::internal,
+           {.op = "compile kernels", .fact = cat("NVRTC failed to ", step), .got = f_->error_string(r)});
   };
   struct Owner {
     const Functions& f;
     Functions::Program program = nullptr;
-    ~Owner() { if (program) f.destroy(&program); }
+    ~Owner() {
+      if (program) f.destroy(&program);
+    }
   } owner{*f_};
   check("create a program", f_->create(&owner.program, source.c_str(), "kernels.cu", 0, nullptr, nullptr));
   const std::string arch_option = cat("--gpu-architecture=", arch);
@@ -135,8 +145,10 @@ std::vector<std::byte> Nvrtc::build(const std::string& source, const std::string
       f_->log(owner.program, log.data());
       log.resize(bytes - 1);
     }
-    fail(ErrorCode::internal, {.op = "compile kernels", .fact = cat("NVRTC refused the text (", f_->error_string(r), ")"),
-                               .got = cat("for ", arch, ":\n", log), .remedy = "please report this"});
+    fail(ErrorCode::internal, {.op = "compile kernels",
+                               .fact = cat("NVRTC refused the text (", f_->error_string(r), ")"),
+                               .got = cat("for ", arch, ":\n", log),
+                               .remedy = "please report this"});
   }
   const bool ptx = arch.compare(0, 8, "compute_") == 0;
   size_t bytes = 0;
@@ -151,8 +163,9 @@ Image Nvrtc::compile(std::span<const KernelText> batch, const Target& target) {
   PHLOX_CHECK(target.kind == DeviceKind::cuda, "NVRTC compiles for CUDA");
   const std::string arch = code_arch(target.arch);
   if (arch != target.arch)
-    emit_event(EventKind::fallback, "nvrtc", cat("NVRTC ", major_, ".", minor_, " does not know ", target.arch,
-                                                 ": the driver translates ", arch, " when it loads"));
+    emit_event(EventKind::fallback, "nvrtc",
+               cat("NVRTC ", major_, ".", minor_, " does not know ", target.arch, ": the driver translates ",
+                   arch, " when it loads"));
   Image image;
   image.bytes = build(batch_source(batch), arch);
   for (const KernelText& t : batch) image.entries.push_back({t.entry, 0});

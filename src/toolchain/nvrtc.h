@@ -1,11 +1,11 @@
-// Nvrtc: CUDA C++ -> cubin through NVIDIA's run-time compiler, which is opened when it is first asked for and needs no
-// GPU. The image's bytes are the cubin of the target's chip and every entry has offset 0: entries are found by name.
-// Where the compiler is older than the chip, the image is PTX text for the newest chip that it knows, which the driver
-// translates when it loads (an event says so).
+// Nvrtc: CUDA C++ -> cubin through NVIDIA's run-time compiler, which is opened when it is first asked for and
+// needs no GPU. The image's bytes are the cubin of the target's chip and every entry has offset 0: entries
+// are found by name. Where the compiler is older than the chip, the image is PTX text for the newest chip
+// that it knows, which the driver translates when it loads (an event says so).
 //
-// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a mark runs on
-// the device, so helpers are written as for a CPU.
-// Refuses: headers (there is no include path), line information, texts whose compilation gives an error.
+// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a
+// mark runs on the device, so helpers are written as for a CPU. Refuses: headers (there is no include path),
+// line information, texts whose compilation gives an error.
 #pragma once
 #include <memory>
 

@@ -7,12 +7,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "../kernels.h"
 #include "base/error.h"
 #include "program/code_arena.h"
 #include "toolchain/clang_plugin.h"
+#include "toolchain/kernel_store.h"
 #include "toolchain/spawn_cc.h"
 
 using namespace phlox;
@@ -68,6 +70,28 @@ void time_compiler(Compiler& cc, const Target& t, int rounds) {
   });
 }
 
+// A second process: everything from disk; and a lookup of what is in memory.
+void time_store(Compiler& cc, const Target& t) {
+  char folder[] = "/tmp/phlox-bench-XXXXXX";
+  if (!::mkdtemp(folder)) return;
+  const std::vector<KernelText> texts = fresh(500, t.vector_bits);
+  {
+    DiskCache disk({folder, DiskCache::Mode::read_write, int64_t(64) << 20});
+    KernelStore store({.compiler = &cc, .disk = &disk});
+    report("store: 500 kernels, cold, per kernel", 1, 500, [&] { store.get(texts, t); });
+    report("store: found in memory, per kernel", 20, 500, [&] { store.get(texts, t); });
+    report("store: find() of one in memory (x1000)", 20, 1, [&] {
+      for (int i = 0; i < 1000; ++i) store.find(texts[size_t(i) % 500], t);
+    });
+  }
+  report("store: from disk to callable, per kernel", 10, 500, [&] {
+    DiskCache disk({folder, DiskCache::Mode::read_write, int64_t(64) << 20});
+    KernelStore store({.compiler = &cc, .disk = &disk});
+    store.get(texts, t);
+  });
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -89,6 +113,7 @@ int main(int argc, char** argv) {
       size_t bytes = 0;
       for (const Image& i : images) bytes += i.bytes.size();
       std::printf("  image bytes per kernel: %zu\n", bytes / images.size());
+      time_store(*plugin, t);
       CodeArena arena;
       report("load an image into the arena (x1000)", 10, 1, [&] {
         for (int i = 0; i < 1000; ++i) arena.load(images[size_t(i) % images.size()]);
