@@ -14,6 +14,7 @@
 namespace phlox {
 namespace fs = std::filesystem;
 
+namespace {
 struct Folder {
   std::string path;
   Folder() {
@@ -24,6 +25,7 @@ struct Folder {
   std::string operator/(const char* name) const { return path + "/" + name; }
   int files() const { return int(std::distance(fs::directory_iterator(path), fs::directory_iterator())); }
 };
+}  // namespace
 
 template <class F>
 static std::string error_of(F f, ErrorCode code) {

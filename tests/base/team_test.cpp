@@ -17,12 +17,14 @@
 
 namespace phlox {
 
+namespace {
 // Tests change the size of the one team; this gives it back.
 struct WithThreads {
   int saved = team().num_threads();
   explicit WithThreads(int n) { team().set_num_threads(n); }
   ~WithThreads() { team().set_num_threads(saved); }
 };
+}  // namespace
 
 static void expect_each_item_once(int64_t items, int64_t grain) {
   std::vector<std::atomic<int>> hits(size_t(std::max<int64_t>(items, 0)));

@@ -21,10 +21,12 @@ static std::string trace_path() {
       .string();
 }
 
+namespace {
 struct Trace {
   TraceSummary summary;
   std::string text;
 };
+}  // namespace
 static Trace stop() {
   Trace t;
   t.summary = trace_stop_to(trace_path());

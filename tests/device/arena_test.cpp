@@ -20,6 +20,7 @@ namespace phlox {
 static Arena& arena() { return Arena::host(); }
 static constexpr int64_t mib = 1 << 20;
 
+namespace {
 // A block whose bytes say who owns it.
 struct Filled {
   unsigned char* p = nullptr;
@@ -37,6 +38,7 @@ struct Filled {
     return true;
   }
 };
+}  // namespace
 
 static int64_t random_size(std::mt19937& rng) {
   switch (rng() % 8) {

@@ -1,12 +1,16 @@
 #include "device/cpu/cpu_device.h"
 
+#include <algorithm>
 #include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/root.h"
 #include "base/team.h"
 #include "device/cpu/arena.h"
-#include "device/cpu/code_arena.h"
+#include "program/code_arena.h"
 
 namespace phlox {
 
@@ -36,7 +40,34 @@ void CpuDevice::fill_zero(void* dst, int64_t bytes, StreamId) {
   });
 }
 
-Ref<Module> CpuDevice::load(const Image& image) { return CodeArena::host().load(image); }
+namespace {
+
+// An image in the process's code arena, for the life of the module.
+class CpuModule final : public Module {
+ public:
+  explicit CpuModule(const Image& image) {
+    for (const Image::Entry& e : image.entries) entries_.emplace_back(e.name, e.offset);
+    std::sort(entries_.begin(), entries_.end());
+    block_ = code_arena().load(image);  // last: nothing may fail once there is something to unload
+  }
+  ~CpuModule() override { code_arena().unload(block_); }
+
+  void* entry(const std::string& name) const override {
+    const auto i = std::lower_bound(entries_.begin(), entries_.end(), name,
+                                    [](const auto& e, const std::string& n) { return e.first < n; });
+    if (i == entries_.end() || i->first != name)
+      fail(ErrorCode::not_found, {.op = "cpu module", .fact = "no such entry", .got = name});
+    return block_.at(i->second);
+  }
+
+ private:
+  CodeArena::Block block_;
+  std::vector<std::pair<std::string, uint64_t>> entries_;
+};
+
+}  // namespace
+
+Ref<Module> CpuDevice::load(const Image& image) { return make_ref<CpuModule>(image); }
 
 void CpuDevice::launch(const Launch& launch, StreamId) {
   PHLOX_CHECK(launch.entry, "launch without an entry");
