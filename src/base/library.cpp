@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/format.h"
@@ -71,10 +72,11 @@ static void add_toolkit(std::vector<std::string>& dirs, const std::string& root)
 // "cuda-13.0" as a number that sorts by version; 0 when the name is no toolkit.
 static int toolkit_version(const std::string& name) {
   if (name.compare(0, 5, "cuda-") != 0) return 0;
-  char* rest = nullptr;
-  const long major = std::strtol(name.c_str() + 5, &rest, 10);
-  const long minor = *rest == '.' ? std::strtol(rest + 1, nullptr, 10) : 0;
-  return int(major * 1000 + minor);
+  unsigned major = 0, minor = 0;
+  const char* const end = name.data() + name.size();
+  const auto r = std::from_chars(name.data() + 5, end, major);
+  if (r.ptr != end && *r.ptr == '.') std::from_chars(r.ptr + 1, end, minor);
+  return int(std::min(major, 999u) * 1000 + std::min(minor, 999u));
 }
 
 std::vector<std::string> cuda_library_dirs() {

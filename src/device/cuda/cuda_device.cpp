@@ -8,6 +8,7 @@
 #include "base/event.h"
 #include "base/root.h"
 #include "base/team.h"
+#include "device/cpu/arena.h"
 
 namespace phlox {
 
@@ -41,7 +42,7 @@ const Driver& required_driver() {
 
 int64_t environment_bytes(const char* name) {
   const char* text = std::getenv(name);
-  return text ? std::strtoll(text, nullptr, 10) : 0;
+  return text && *text ? parse_bytes(text, name) : 0;
 }
 
 }  // namespace
