@@ -42,10 +42,13 @@ const char* combine_name(Combine c);
 // layout, schedule, thread count and instruction set.
 //   tree: the n reduced points in row-major order are cut into blocks of tree_block(n, lanes) points; in a block point
 //         p goes to lane p mod lanes, each lane combines in order starting from the identity; lanes combine pairwise
-//         (l with l + half), then blocks combine pairwise (neighbours first). lanes is 32 where the innermost
-//         dimension is reduced (tree32), else 1 (tree1).
-//   chain: one fused multiply-add chain in order within each 256 points from zero; chunk results added in order. For
-//          sums of products (contractions).
+//         (l with l + half, half = 16, 8 ... 1), then blocks combine pairwise (neighbours first: i with i + 1 for even
+//         i, and so on with the results). lanes is 32 where the innermost dimension is reduced (tree32), else 1 (tree1).
+//   chain: adds only. In order within each 256 points from +0; chunk results added in order, the first one being the
+//          start. Where the operand is a mul of floats, it is fused: acc = fma(a, b, acc), and the product is not
+//          rounded (its other users see it rounded). For contractions.
+// The identities: add +0 (so a sum of nothing but -0 is +0), mul 1, min and max the type's infinity or end, and all ones,
+// or 0. A reduction over no points is the identity.
 enum class Order : uint8_t { tree32, tree1, chain };
 const char* order_name(Order o);
 constexpr int order_lanes(Order o) { return o == Order::tree32 ? 32 : 1; }
