@@ -37,6 +37,13 @@ extern "C" __global__ void k_e0(const __grid_constant__ k_e0_words words) {}
 )", "k_e0"};
 }
 
+// Nothing, with as many words as every driver accepts
+inline KernelText wide_kernel() {
+  return {R"(struct k_e512_words { unsigned long long w[512]; };
+extern "C" __global__ void k_e512(const __grid_constant__ k_e512_words words) {}
+)", "k_e512"};
+}
+
 // Waits about `cycles` clocks, then adds 1 to *out; words: out, cycles
 inline KernelText slow_kernel() {
   return {R"(struct k_510_words { unsigned long long w[2]; };
@@ -62,6 +69,29 @@ extern "C" __global__ void k_5a4e(const __grid_constant__ k_5a4e_words words) {
   *(unsigned*)words.w[0] = sum;
 }
 )", "k_5a4e"};
+}
+
+// Waits, then counts the values of p that are not `value`; words: p, n, value, cycles, count
+inline KernelText verify_kernel() {
+  return {R"(struct k_c4ec_words { unsigned long long w[5]; };
+extern "C" __global__ void k_c4ec(const __grid_constant__ k_c4ec_words words) {
+  const long long start = clock64();
+  while (clock64() - start < (long long)words.w[3]) {}
+  const volatile unsigned* p = (const volatile unsigned*)words.w[0];
+  const long long n = (long long)words.w[1];
+  const long long step = (long long)gridDim.x * blockDim.x;
+  unsigned wrong = 0;
+  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) wrong += p[i] != (unsigned)words.w[2];
+  if (wrong) atomicAdd((unsigned*)words.w[4], wrong);
+}
+)", "k_c4ec"};
+}
+
+// Writes where nothing is; words: address
+inline KernelText wild_kernel() {
+  return {R"(struct k_bad_words { unsigned long long w[1]; };
+extern "C" __global__ void k_bad(const __grid_constant__ k_bad_words words) { *(volatile unsigned*)words.w[0] = 1; }
+)", "k_bad"};
 }
 
 }  // namespace phlox

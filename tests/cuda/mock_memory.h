@@ -40,6 +40,7 @@ class MockMemory final : public RawMemory {
     return reinterpret_cast<void*>(p);
   }
   void release(void* p, int64_t bytes) noexcept override {
+    check_claims(p, bytes, 0, "gave back memory of a live graph");
     if (submitted_ != executed_) violations.push_back("released a segment while work was in flight");
     used_ -= bytes;
     --raw_live;
@@ -111,6 +112,14 @@ class MockMemory final : public RawMemory {
     keep.push_back({lo, hi, true, {}});
     history_ = std::move(keep);
   }
+  // What a graph got while it was captured is written by its replays until the graph goes.
+  void claim(int graph, void* p, int64_t bytes) {
+    check_claims(p, bytes, graph, "handed out memory of a live graph");
+    if (graph) claims_.push_back({graph, reinterpret_cast<uintptr_t>(p), reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes)});
+  }
+  void unclaim(int graph) {
+    std::erase_if(claims_, [&](const Claim& c) { return c.graph == graph; });
+  }
   void used(void* p, int stream) { range(p).uses.push_back({stream, submit(stream)}); }
   void given_back(void* p) { range(p).live = false; }
 
@@ -120,8 +129,14 @@ class MockMemory final : public RawMemory {
 
  private:
   struct Mark { int stream, tick; Clock clock; bool forgotten; };
+  struct Claim { int graph; uintptr_t lo, hi; };
   struct Range { uintptr_t lo, hi; bool live; std::vector<Use> uses; };
 
+  void check_claims(void* p, int64_t bytes, int graph, const char* what) {
+    const uintptr_t lo = reinterpret_cast<uintptr_t>(p), hi = lo + uintptr_t(bytes);
+    for (const Claim& c : claims_)
+      if (c.graph != graph && c.lo < hi && lo < c.hi) violations.push_back(what);
+  }
   static void join(Clock& a, const Clock& b) {
     for (int i = 0; i < streams; ++i) a[i] = std::max(a[i], b[i]);
   }
@@ -148,6 +163,7 @@ class MockMemory final : public RawMemory {
   Clock host_{}, submitted_{}, executed_{};
   std::vector<Mark> marks_;
   std::vector<Range> history_;
+  std::vector<Claim> claims_;
 };
 
 }  // namespace phlox

@@ -473,12 +473,15 @@ void CachingAllocator::release_segment(Segment* segment) noexcept {
   }
 }
 
-void CachingAllocator::release_unused() noexcept {
+// Gives back the segments without blocks that no graph can write to, of all pools or of one.
+void CachingAllocator::release_unused(const Pool* only) noexcept {
   bool quiet = false;
   for (size_t i = segments_.size(); i-- > 0;) {
     Segment* s = segments_[i];
-    const PoolId pool = s->heap->pool;
-    if ((pool != 0 && !pools_[pool]->released) || s->first->state != Block::free || s->first->next) continue;
+    const PoolId id = s->heap->pool;
+    const Pool* pool = pools_[id].get();
+    if ((only && pool != only) || (id != 0 && !pool->released)) continue;
+    if (s->first->state != Block::free || s->first->next) continue;
     if (!quiet) raw_.quiesce();
     quiet = true;
     release_segment(s);
@@ -509,9 +512,10 @@ void CachingAllocator::release_pool(PoolId pool) noexcept {
   std::lock_guard lock(mutex_);
   Pool& p = *pools_[pool];
   if (pool == 0 || p.released) return;
-  p.released = true;
+  // Before the pool counts as released: its last segment to go makes its number free, and that must happen once.
   finish_marks(false);
-  if (p.segments) return release_unused();
+  p.released = true;
+  if (p.segments) return release_unused(&p);
   p.heaps.clear();
   try {
     free_pools_.push_back(pool);

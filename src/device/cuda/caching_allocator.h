@@ -115,7 +115,7 @@ class CachingAllocator {
   void absorb_next(Block* block) noexcept;
   bool keeps_segments(const Pool& pool) const;
   void release_segment(Segment* segment) noexcept;
-  void release_unused() noexcept;
+  void release_unused(const Pool* only = nullptr) noexcept;
   void finish_marks(bool wait) noexcept;
   bool routed(StreamId stream) const;
   bool must_defer(const Block* block) const;

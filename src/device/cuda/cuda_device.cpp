@@ -138,8 +138,11 @@ void CudaDevice::record_host_use(void* p, StreamId stream) {
 // ---- Copies -------------------------------------------------------------------------------------------------------
 
 bool CudaDevice::is_pinned(const void* p) const {
+  // The plural form answers "no type" for memory that CUDA does not know, where the singular one reports an error.
   unsigned type = 0;
-  return driver_.pointer_attribute(&type, pointer_memory_type, device_ptr(p)) == success && type == memory_type_host;
+  int attribute = pointer_memory_type;
+  void* value = &type;
+  return driver_.pointer_attributes(1, &attribute, &value, device_ptr(p)) == success && type == memory_type_host;
 }
 
 void CudaDevice::copy(void* dst, const void* src, int64_t bytes, CopyKind kind, StreamId stream) {

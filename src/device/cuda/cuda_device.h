@@ -119,6 +119,7 @@ class CudaDevice final : public Device {
   Ref<GraphPool> create_graph_pool();
   bool capturing() const { return active_captures_.load(std::memory_order_relaxed) != 0; }
   bool is_capturing(StreamId stream) const;
+  void wait_for_running_work() noexcept;  // also while streams capture
 
   // For vendor libraries.
   const cuda::Driver& driver() const { return driver_; }
@@ -160,6 +161,7 @@ class CudaDevice final : public Device {
     std::array<uint64_t, ring_size> serials{};
     uint64_t serial = 0;
     std::atomic<Capture*> capture{nullptr};
+    cuda::EventPtr before_capture = nullptr;  // the end of the work that ran when the stream began to capture
   };
 
   void read_target();
@@ -172,6 +174,7 @@ class CudaDevice final : public Device {
   Capture& find_capture(StreamId stream);
   void finish_capture(StreamId stream, cuda::Graph* graph, Ref<GraphPool>& pool);
   void join_capture(StreamId stream, uint64_t ticket);
+  void mark_before_capture(StreamState& state);
   void instantiate(GraphExec& exec, cuda::Graph graph, StreamId stream);
 
   const cuda::Driver& driver_;

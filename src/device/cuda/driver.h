@@ -61,7 +61,8 @@ struct GraphUpdateInfo {  // a CUgraphExecUpdateResultInfo
   X(memory_free, cuMemFree_v2, (DevicePtr pointer))                                                           \
   X(host_alloc, cuMemHostAlloc, (void** pointer, size_t bytes, unsigned flags))                               \
   X(host_free, cuMemFreeHost, (void* pointer))                                                                \
-  X(pointer_attribute, cuPointerGetAttribute, (void* value, int attribute, DevicePtr pointer))                \
+  X(pointer_attributes, cuPointerGetAttributes,                                                               \
+    (unsigned count, int* attributes, void** values, DevicePtr pointer))                                      \
   X(copy_to_device, cuMemcpyHtoDAsync_v2, (DevicePtr to, const void* from, size_t bytes, Stream stream))      \
   X(copy_to_host, cuMemcpyDtoHAsync_v2, (void* to, DevicePtr from, size_t bytes, Stream stream))              \
   X(copy_on_device, cuMemcpyDtoDAsync_v2, (DevicePtr to, DevicePtr from, size_t bytes, Stream stream))        \

@@ -31,6 +31,26 @@ void CudaDevice::refuse_in_capture(StreamId stream, const char* op, const char* 
                            .remedy = "do it outside the captured region, or use pinned memory for copies"});
 }
 
+// The context cannot be awaited while a stream captures. What other streams run can be, and of a capturing stream
+// what it ran before.
+void CudaDevice::wait_for_running_work() noexcept {
+  Current current(*this);
+  if (!capturing()) {
+    driver_.context_synchronize();
+    return;
+  }
+  for (StreamId i = 0; i < stream_count(); ++i) {
+    StreamState& s = streams_[i];
+    if (is_capturing(i)) driver_.event_synchronize(s.before_capture);
+    else driver_.stream_synchronize(s.stream);
+  }
+}
+
+void CudaDevice::mark_before_capture(StreamState& s) {
+  if (!s.before_capture) driver_check("begin capture", driver_.event_create(&s.before_capture, event_no_timing));
+  driver_check("begin capture", driver_.event_record(s.before_capture, s.stream));
+}
+
 void CudaDevice::begin_capture(StreamId stream, Ref<GraphPool> pool) {
   const Stream native = native_stream(stream);
   if (!pool) pool = create_graph_pool();
@@ -42,8 +62,9 @@ void CudaDevice::begin_capture(StreamId stream, Ref<GraphPool> pool) {
   capture->origin = stream;
   capture->pool = std::move(pool);
   capture->streams = {stream};
-  memory_->route(stream, capture->pool->id());
   Current current(*this);
+  mark_before_capture(streams_[stream]);
+  memory_->route(stream, capture->pool->id());
   // Relaxed: allocations and event queries may go on meanwhile, here and on other threads. The allocator is written
   // for that: it never marks or asks a stream that captures.
   const Result r = driver_.begin_capture(native, capture_relaxed);
@@ -205,8 +226,10 @@ void CudaDevice::join_capture(StreamId stream, uint64_t ticket) {
   StreamState& s = streams_[stream];
   if (Capture* other = s.capture.load(); other && other != &c)
     fail(ErrorCode::device, {.op = "wait for a ticket", .fact = "two graph captures cannot depend on each other"});
+  const bool joins = !s.capture.load();
+  if (joins) mark_before_capture(s);
   driver_check("wait for a ticket", driver_.stream_wait_event(s.stream, c.events[index], 0));
-  if (s.capture.load()) return;
+  if (!joins) return;
   memory_->route(stream, c.pool->id());
   c.streams.push_back(stream);
   s.capture.store(&c, std::memory_order_release);

@@ -10,16 +10,7 @@ using namespace cuda;
 // Nothing here can report an error: an allocator in the middle of its books has nobody to tell. A dead context makes
 // every mark "done", since no work will run any more, and the next launch or copy says what happened.
 
-void CudaMemory::quiesce() noexcept {
-  CudaDevice::Current current(device_);
-  if (!device_.capturing()) {
-    device_.driver().context_synchronize();
-    return;
-  }
-  // The context cannot be awaited while a stream captures, but each other stream can.
-  for (StreamId s = 0; s < device_.stream_count(); ++s)
-    if (!device_.is_capturing(s)) device_.driver().stream_synchronize(device_.native_stream(s));
-}
+void CudaMemory::quiesce() noexcept { device_.wait_for_running_work(); }
 
 uint64_t CudaMemory::record(StreamId stream) noexcept {
   if (stream >= device_.stream_count()) return 0;
