@@ -1,11 +1,7 @@
 #include "toolchain/nvrtc.h"
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
-#include <exception>
-#include <mutex>
-#include <thread>
 
 #include "base/error.h"
 #include "base/event.h"
@@ -36,6 +32,8 @@ namespace {
 constexpr const char* fixed_options[] = {
     "-std=c++17", "-default-device", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true",
 };
+
+constexpr int invalid_option = 5;  // NVRTC_ERROR_INVALID_OPTION
 
 // "sm_90a" -> 90; 0 for what is no architecture.
 int arch_number(const std::string& arch) {
@@ -136,7 +134,17 @@ std::vector<std::byte> Nvrtc::build(const std::string& source, const std::string
   const std::string arch_option = cat("--gpu-architecture=", arch);
   std::vector<const char*> options(std::begin(fixed_options), std::end(fixed_options));
   options.push_back(arch_option.c_str());
-  const int r = f_->compile(owner.program, int(options.size()), options.data());
+  int r = invalid_option;
+  if (!has_no_cache_option_.load(std::memory_order_relaxed)) {
+    r = f_->compile(owner.program, int(options.size()), options.data());
+  } else {
+    options.push_back("--no-cache");
+    r = f_->compile(owner.program, int(options.size()), options.data());
+    if (r == invalid_option) {
+      has_no_cache_option_ = false;
+      return build(source, arch);
+    }
+  }
   if (r != 0) {
     size_t bytes = 0;
     std::string log;
@@ -170,31 +178,6 @@ Image Nvrtc::compile(std::span<const KernelText> batch, const Target& target) {
   image.bytes = build(batch_source(batch), arch);
   for (const KernelText& t : batch) image.entries.push_back({t.entry, 0});
   return image;
-}
-
-std::vector<Image> Nvrtc::compile_each(std::span<const KernelText> batch, const Target& target) {
-  std::vector<Image> images(batch.size());
-  std::atomic<size_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr error;
-  const auto work = [&] {
-    for (size_t i; (i = next.fetch_add(1)) < batch.size();) {
-      try {
-        images[i] = compile(batch.subspan(i, 1), target);
-      } catch (...) {
-        std::lock_guard lock(mutex);
-        if (!error) error = std::current_exception();
-        next = batch.size();
-      }
-    }
-  };
-  std::vector<std::thread> threads;
-  const size_t count = std::min<size_t>(batch.size(), std::max(1u, std::thread::hardware_concurrency()));
-  for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& t : threads) t.join();
-  if (error) std::rethrow_exception(error);
-  return images;
 }
 
 }  // namespace phlox

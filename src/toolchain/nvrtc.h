@@ -3,10 +3,13 @@
 // are found by name. Where the compiler is older than the chip, the image is PTX text for the newest chip
 // that it knows, which the driver translates when it loads (an event says so).
 //
-// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a
-// mark runs on the device, so helpers are written as for a CPU. Refuses: headers (there is no include path),
-// line information, texts whose compilation gives an error.
+// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a mark
+// runs on the device, so helpers are written as for a CPU. NVRTC's own cache on disk is off too: ours checks
+// owners and checksums, and one is enough. A batch in one program costs less than half of what its kernels
+// cost one by one, but their code cannot be taken apart again; KernelStore's threads are what helps there.
+// Refuses: headers (there is no include path), line information, texts whose compilation gives an error.
 #pragma once
+#include <atomic>
 #include <memory>
 
 #include "base/library.h"
@@ -21,8 +24,6 @@ class Nvrtc final : public Compiler {
   ~Nvrtc() override;
 
   Image compile(std::span<const KernelText> batch, const Target& target) override;
-  // One program a text, on several threads: NVRTC cannot split a cubin, and ptxas is where the time goes.
-  std::vector<Image> compile_each(std::span<const KernelText> batch, const Target& target) override;
   std::string fingerprint() const override { return fingerprint_; }
   const char* name() const override { return "NVRTC"; }
 
@@ -43,6 +44,7 @@ class Nvrtc final : public Compiler {
   std::string fingerprint_;
   std::vector<int> archs_;  // sorted: 75, 80, ..., 120
   int major_ = 0, minor_ = 0;
+  mutable std::atomic<bool> has_no_cache_option_{true};  // until NVRTC says that it does not know the option
 };
 
 }  // namespace phlox

@@ -82,7 +82,7 @@ TEST(Cuda, bad_calls_are_errors_and_the_device_goes_on) {
 TEST(Cuda, copies) {
   PHLOX_NEED_GPU();
   CudaDevice& d = cuda_device(0);
-  for (const int64_t n : {int64_t(1), int64_t(3), int64_t(70000), 4 * mib, 4 * mib + 1, 50 * mib + 13}) {
+  for (const int64_t n : {int64_t(1), int64_t(3), int64_t(70000), 8 * mib, 8 * mib + 1, 50 * mib + 13}) {
     std::vector<char> v(static_cast<size_t>(n));
     std::mt19937 random{unsigned(n)};
     for (char& c : v) c = char(random());

@@ -175,10 +175,12 @@ TEST(CudaSpeed, copies) {
 TEST(CudaSpeed, compiling) {
   std::string why;
   Nvrtc* c = Nvrtc::find(why);
-  if (!c || cuda::cuda_device_count() == 0) GTEST_SKIP() << "no GPU here";
-  CudaDevice& d = cuda_device(0);
+  if (!c || (cuda::cuda_device_count() == 0 && !std::getenv("PHLOX_NVRTC_SPEED"))) GTEST_SKIP() << "no GPU here";
+  Target target;
+  target.kind = DeviceKind::cuda;
+  target.arch = "sm_90a";
   std::vector<KernelText> batch;
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < 16; ++i) {
     KernelText t = add_kernel();
     const std::string entry = cat("k_add0", i < 16 ? "0" : "1", std::string(1, "0123456789abcdef"[i % 16]));
     for (size_t at; (at = t.source.find("k_add0_")) != std::string::npos;) t.source.replace(at, 7, entry + "W");
@@ -186,13 +188,12 @@ TEST(CudaSpeed, compiling) {
     t.entry = entry;
     batch.push_back(t);
   }
-  const double one = median_ns(3, [&] { c->compile(std::span(batch).first(1), d.target()); });
-  const double together = median_ns(1, [&] { c->compile(batch, d.target()); });
+  const double one = median_ns(3, [&] { c->compile(std::span(batch).first(1), target); });
+  const double together = median_ns(1, [&] { c->compile(batch, target); });
   std::vector<Image> images;
-  const double apart = median_ns(1, [&] { images = c->compile_each(batch, d.target()); });
-  const double load = median_ns(5, [&] { d.load(images[0]); });
-  std::printf("NVRTC %d.%d: one kernel %.0f ms; 32 in one program %.0f ms, on threads %.0f ms; loading a cubin %.0f us\n",
-              c->major(), c->minor(), one / 1e6, together / 1e6, apart / 1e6, load / 1e3);
+  const double apart = median_ns(1, [&] { images = c->compile_each(batch, target); });
+  std::printf("NVRTC %d.%d: one kernel %.0f ms; 16 in one program %.0f ms, on threads %.0f ms\n", c->major(),
+              c->minor(), one / 1e6, together / 1e6, apart / 1e6);
 }
 
 }  // namespace phlox

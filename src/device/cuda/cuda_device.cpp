@@ -16,9 +16,10 @@ using namespace cuda;
 
 namespace {
 
-// Pageable memory passes through pinned chunks: large enough that a chunk's copy hides its launch, small enough that
-// the first byte leaves early; a few of them keep the copy engine busy while the host fills the next.
-constexpr int64_t staging_chunk = 4 << 20;
+// Pageable memory passes through pinned chunks that the thread team fills, a few of them, so that the copy engine is
+// busy while the next one is filled. 8 MiB: on an H100 with 16 cores, chunks of 1, 2, 4 and 8 MiB carried 256 MiB in at
+// 13, 18, 27 and 46 GB/s, where the driver's own way does 7 and pinned memory 55.
+constexpr int64_t staging_chunk = 8 << 20;
 constexpr int staging_depth = 3;
 
 DevicePtr device_ptr(const void* p) { return DevicePtr(reinterpret_cast<uintptr_t>(p)); }
