@@ -40,7 +40,8 @@ Library open_library(std::span<const char* const> names, std::span<const std::st
       library.tried += why ? std::string(why) : cat(path, ": unknown error");
     }
   }
-  if (library.tried.empty()) library.tried = cat("no file named ", names.empty() ? "" : names[0], " in ", join(dirs));
+  if (library.tried.empty())
+    library.tried = cat("no file named ", names.empty() ? "" : names[0], " in ", join(dirs));
   return library;
 }
 
@@ -100,8 +101,9 @@ std::vector<std::string> cuda_library_dirs() {
   std::vector<std::string> toolkits;
   for (const std::string& name : children("/usr/local"))
     if (toolkit_version(name)) toolkits.push_back(name);
-  std::sort(toolkits.begin(), toolkits.end(),
-            [](const std::string& a, const std::string& b) { return toolkit_version(a) > toolkit_version(b); });
+  std::sort(toolkits.begin(), toolkits.end(), [](const std::string& a, const std::string& b) {
+    return toolkit_version(a) > toolkit_version(b);
+  });
   for (const std::string& name : toolkits) add_toolkit(dirs, cat("/usr/local/", name));
   return dirs;
 }

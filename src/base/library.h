@@ -1,8 +1,8 @@
 // Shared libraries that phlox uses when they are there and does without when they are not: CUDA's driver, its
 // compiler, vendor kernels. They are opened at run time, never linked, so one binary runs on every machine.
 //
-// A library is opened once and stays open for the life of the process: code and handles from it may be anywhere.
-// The search keeps a record of what was tried, because "not found" without the places is no answer.
+// A library is opened once and stays open for the life of the process: code and handles from it may be
+// anywhere. The search keeps a record of what was tried, because "not found" without the places is no answer.
 #pragma once
 #include <span>
 #include <string>
@@ -18,13 +18,13 @@ struct Library {
   void* symbol(const char* name) const;  // null when the library does not have it
 };
 
-// Tries each name in each folder of `dirs`, in order, an empty folder being the loader's own search. The first that
-// opens wins.
+// Tries each name in each folder of `dirs`, in order, an empty folder being the loader's own search. The
+// first that opens wins.
 Library open_library(std::span<const char* const> names, std::span<const std::string> dirs);
 
-// Where CUDA's libraries may be: PHLOX_CUDA_PATH (folders separated by ':', each also taken as the root of a toolkit
-// or of Python wheels), the loader's own search, CUDA_HOME, CUDA_PATH, and the toolkits under /usr/local, newest
-// first. Only folders that exist are listed.
+// Where CUDA's libraries may be: PHLOX_CUDA_PATH (folders separated by ':', each also taken as the root of a
+// toolkit or of Python wheels), the loader's own search, CUDA_HOME, CUDA_PATH, and the toolkits under
+// /usr/local, newest first. Only folders that exist are listed.
 std::vector<std::string> cuda_library_dirs();
 
 }  // namespace phlox

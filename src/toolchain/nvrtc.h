@@ -3,11 +3,12 @@
 // are found by name. Where the compiler is older than the chip, the image is PTX text for the newest chip
 // that it knows, which the driver translates when it loads (an event says so).
 //
-// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a mark
-// runs on the device, so helpers are written as for a CPU. NVRTC's own cache on disk is off too: ours checks
-// owners and checksums, and one is enough. A batch in one program costs less than half of what its kernels
-// cost one by one, but their code cannot be taken apart again; KernelStore's threads are what helps there.
-// Refuses: headers (there is no include path), line information, texts whose compilation gives an error.
+// Contraction and approximate division, square roots and denormals are off, as everywhere; code without a
+// mark runs on the device, so helpers are written as for a CPU. NVRTC's own cache on disk is off too: ours
+// checks owners and checksums, and one is enough. A batch in one program costs less than half of what its
+// kernels cost one by one, but their code cannot be taken apart again; KernelStore's threads are what helps
+// there. Refuses: headers (there is no include path), line information, texts whose compilation gives an
+// error.
 #pragma once
 #include <atomic>
 #include <memory>

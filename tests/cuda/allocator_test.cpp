@@ -10,27 +10,40 @@ namespace {
 
 constexpr int64_t mib = 1 << 20;
 
-struct Held { void* p; int64_t bytes; StreamId stream; std::vector<StreamId> uses; };
+struct Held {
+  void* p;
+  int64_t bytes;
+  StreamId stream;
+  std::vector<StreamId> uses;
+};
 
 struct ProgramOptions {
-  bool tell_uses = true;   // false: the program hides its cross-stream uses, as a buggy caller would
+  bool tell_uses = true;  // false: the program hides its cross-stream uses, as a buggy caller would
   bool capture = false;
   bool caching = true;
 };
 
-// A random program over streams: allocate, use here and there with proper events, free in the order of any stream.
+// A random program over streams: allocate, use here and there with proper events, free in the order of any
+// stream.
 class RandomProgram {
  public:
   RandomProgram(uint64_t seed, ProgramOptions options)
-      : options_(options), random_(seed), memory_(96 * mib, seed * 77 + 1),
-        allocator_(memory_, {.name = "mock", .limit_bytes = seed % 3 ? 0 : 48 * mib, .caching = options.caching}) {}
+      : options_(options),
+        random_(seed),
+        memory_(96 * mib, seed * 77 + 1),
+        allocator_(memory_,
+                   {.name = "mock", .limit_bytes = seed % 3 ? 0 : 48 * mib, .caching = options.caching}) {}
 
   void run(int steps) {
     for (int i = 0; i < steps; ++i) {
       switch (below(8)) {
-        case 0: case 1: case 2: allocate(); break;
-        case 3: case 4: use(); break;
-        case 5: case 6: release(); break;
+        case 0:
+        case 1:
+        case 2: allocate(); break;
+        case 3:
+        case 4: use(); break;
+        case 5:
+        case 6: release(); break;
         default: memory_.run_some();
       }
       if (options_.capture && below(8) == 0) toggle_capture();
@@ -93,7 +106,8 @@ class RandomProgram {
     Held h = held_[i];
     held_[i] = held_.back();
     held_.pop_back();
-    const StreamId s = options_.tell_uses && !h.uses.empty() && below(2) ? h.uses[below(h.uses.size())] : h.stream;
+    const StreamId s =
+        options_.tell_uses && !h.uses.empty() && below(2) ? h.uses[below(h.uses.size())] : h.stream;
     memory_.given_back(h.p);
     EXPECT_TRUE(allocator_.free(h.p, s));
     EXPECT_FALSE(allocator_.free(h.p, s));
@@ -244,10 +258,11 @@ TEST(Allocator, out_of_memory_text) {
     a.alloc(int64_t(1) << 33, 0);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_STREQ(e.what(),
-                 "cuda:0 alloc: out of memory; got a request of 8 GiB; largest free block 1 MiB; allocated 22 MiB of "
-                 "24 MiB reserved; limit 32 MiB; mock; free tensors, use smaller batches or recompute activations; "
-                 "nothing was changed and smaller requests may still succeed");
+    EXPECT_STREQ(
+        e.what(),
+        "cuda:0 alloc: out of memory; got a request of 8 GiB; largest free block 1 MiB; allocated 22 MiB of "
+        "24 MiB reserved; limit 32 MiB; mock; free tensors, use smaller batches or recompute activations; "
+        "nothing was changed and smaller requests may still succeed");
   }
   EXPECT_THROW(a.alloc(INT64_MAX, 0), Error);
   a.free(p, 0);
@@ -292,7 +307,7 @@ TEST(Allocator, private_pool_keeps_its_memory) {
   a.free(p, 1);
   EXPECT_EQ(a.alloc(30 * mib, 1), p);  // inside one capture, order is the graph's
   a.record_use(before, 1);
-  a.free(before, 0);                   // cannot be marked on stream 1 now
+  a.free(before, 0);  // cannot be marked on stream 1 now
   EXPECT_NE(a.alloc(30 * mib, 0), before);
   memory.capturing[1] = false;
   a.unroute(1);

@@ -67,7 +67,8 @@ TEST(Cuda, bad_calls_are_errors_and_the_device_goes_on) {
   const Ref<Module> m = build(d, {fill_kernel()});
   Buffer<unsigned> out(d, 100);
   EXPECT_THROW(run(d, m->entry("k_f111"), {word(out.data())}, 0), InternalError);  // wrong number of words
-  EXPECT_THROW(run(d, m->entry("k_f111"), {word(out.data()), 100, 7}, 0, 100, 4096), Error);  // block too large
+  EXPECT_THROW(run(d, m->entry("k_f111"), {word(out.data()), 100, 7}, 0, 100, 4096),
+               Error);  // block too large
   EXPECT_THROW(m->entry("k_nothere"), Error);
   Image garbage;
   garbage.bytes.resize(4096, std::byte{0x5a});
@@ -160,7 +161,8 @@ TEST(Cuda, record_use_delays_reuse) {
   d.free(q, 0);
 }
 
-// Random programs on real streams: every block is filled with its own number and checked on another stream, late.
+// Random programs on real streams: every block is filled with its own number and checked on another stream,
+// late.
 static unsigned wrong_values(CudaDevice& d, bool tell_uses) {
   const Ref<Module> m = build(d, {fill_kernel(), verify_kernel()});
   static const StreamId streams[] = {0, d.create_stream(), d.create_stream(), d.create_stream()};
@@ -203,7 +205,9 @@ TEST(Cuda, shared_memory_above_the_default) {
     run(d, m->entry("k_5a4e"), {word(out.data()), n}, 0, 1, 256, n);
     EXPECT_EQ(out.get()[0], n);
   }
-  EXPECT_THROW(run(d, m->entry("k_5a4e"), {word(out.data()), 1}, 0, 1, 256, uint32_t(d.target().shared_bytes) + 1), Error);
+  EXPECT_THROW(
+      run(d, m->entry("k_5a4e"), {word(out.data()), 1}, 0, 1, 256, uint32_t(d.target().shared_bytes) + 1),
+      Error);
 }
 
 TEST(Cuda, code_for_other_chips) {

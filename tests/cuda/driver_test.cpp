@@ -22,7 +22,8 @@ template <class A, class B>
 struct same_shape : std::false_type {};
 template <class R, class... A, class S, class... B>
   requires(sizeof...(A) == sizeof...(B))
-struct same_shape<R (*)(A...), S (*)(B...)> : std::bool_constant<sizeof(R) == sizeof(S) && (passed_alike<A, B> && ...)> {};
+struct same_shape<R (*)(A...), S (*)(B...)>
+    : std::bool_constant<sizeof(R) == sizeof(S) && (passed_alike<A, B> && ...)> {};
 #define PHLOX_CHECK_SHAPE(member, symbol, parameters) \
   static_assert(same_shape<decltype(cuda::Driver::member), decltype(&::symbol)>::value, #symbol);
 PHLOX_CUDA_DRIVER_FUNCTIONS(PHLOX_CHECK_SHAPE)
@@ -36,7 +37,8 @@ TEST(Driver, constants_match_the_toolkit) {
   EXPECT_EQ(int(cuda::l2_cache_size), int(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE));
   EXPECT_EQ(int(cuda::capability_major), int(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
   EXPECT_EQ(int(cuda::capability_minor), int(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
-  EXPECT_EQ(int(cuda::shared_per_multiprocessor), int(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR));
+  EXPECT_EQ(int(cuda::shared_per_multiprocessor),
+            int(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR));
   EXPECT_EQ(int(cuda::shared_per_block_optin), int(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
   EXPECT_EQ(int(cuda::function_static_shared), int(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES));
   EXPECT_EQ(int(cuda::function_registers), int(CU_FUNC_ATTRIBUTE_NUM_REGS));
@@ -54,7 +56,8 @@ TEST(Driver, a_missing_driver_is_explained) {
   if (cuda::cuda_driver()) GTEST_SKIP() << "this machine has a driver";
   EXPECT_EQ(cuda::cuda_driver(), nullptr);
   EXPECT_EQ(cuda::cuda_device_count(), 0);
-  EXPECT_NE(cuda::cuda_driver_problem().find("libcuda.so.1"), std::string::npos) << cuda::cuda_driver_problem();
+  EXPECT_NE(cuda::cuda_driver_problem().find("libcuda.so.1"), std::string::npos)
+      << cuda::cuda_driver_problem();
   try {
     cuda_device(0);
     FAIL();
@@ -71,9 +74,16 @@ TEST(Driver, report_names_every_library) {
   for (size_t i = 0; i < report.size(); ++i) {
     EXPECT_EQ(report[i].name, names[i]);
     // Either it can be used and says where and what it is, or it says why not.
-    EXPECT_TRUE(!report[i].problem.empty() || (!report[i].path.empty() && !report[i].version.empty())) << names[i];
+    EXPECT_TRUE(!report[i].problem.empty() || (!report[i].path.empty() && !report[i].version.empty()))
+        << names[i];
   }
   std::printf("%s", cuda::library_report_text().c_str());
+}
+
+TEST(Driver, registration) {
+  register_cuda_devices();
+  EXPECT_EQ(device_count(DeviceKind::cuda), cuda::cuda_device_count());
+  EXPECT_THROW(get_device({DeviceKind::cuda, 100}), Error);
 }
 
 TEST(Library, search_tells_what_was_tried) {

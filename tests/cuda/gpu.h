@@ -37,7 +37,9 @@ class Buffer {
  public:
   Buffer(CudaDevice& d, int64_t n, StreamId stream = 0)
       : d_(d), n_(n), stream_(stream), p_(static_cast<T*>(d.alloc(n * int64_t(sizeof(T)), stream))) {}
-  Buffer(CudaDevice& d, const std::vector<T>& v, StreamId stream = 0) : Buffer(d, int64_t(v.size()), stream) { put(v); }
+  Buffer(CudaDevice& d, const std::vector<T>& v, StreamId stream = 0) : Buffer(d, int64_t(v.size()), stream) {
+    put(v);
+  }
   ~Buffer() { d_.free(p_, stream_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

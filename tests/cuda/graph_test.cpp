@@ -50,7 +50,8 @@ TEST(CudaGraph, updates_in_place_when_the_shape_is_the_same) {
   CudaDevice& d = cuda_device(0);
   Step step{d, build(d, {add_kernel()})};
   const int64_t n = 1000;
-  Buffer<float> a(d, std::vector<float>(size_t(n), 1)), b(d, std::vector<float>(size_t(n), 2)), out(d, n), other(d, n);
+  Buffer<float> a(d, std::vector<float>(size_t(n), 1)), b(d, std::vector<float>(size_t(n), 2)), out(d, n),
+      other(d, n);
   d.begin_capture(0);
   step(out.data(), a.data(), b.data(), n, 0);
   const Ref<GraphExec> graph = d.end_capture(0);
@@ -193,7 +194,9 @@ TEST(CudaGraph, survives_out_of_memory_around_it) {
       EXPECT_THROW(d.alloc(100 * mib, 0), Error);
       d.cancel_capture(0);
     }
-    if (i % 20 == 0) { EXPECT_EQ(out.get(), std::vector<float>(size_t(n), 13)); }
+    if (i % 20 == 0) {
+      EXPECT_EQ(out.get(), std::vector<float>(size_t(n), 13));
+    }
   }
   d.allocator().set_limit(0);
   EXPECT_EQ(d.allocator().find_corruption(), "");

@@ -15,7 +15,8 @@ extern "C" __global__ void k_add0(const __grid_constant__ k_add0_words words) {
   const long long step = (long long)gridDim.x * blockDim.x;
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) out[i] = a[i] * 3.0f + b[i];
 }
-)", "k_add0"};
+)",
+          "k_add0"};
 }
 
 // out[i] = value; words: out, n, value
@@ -27,21 +28,24 @@ extern "C" __global__ void k_f111(const __grid_constant__ k_f111_words words) {
   const long long step = (long long)gridDim.x * blockDim.x;
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) out[i] = (unsigned)words.w[2];
 }
-)", "k_f111"};
+)",
+          "k_f111"};
 }
 
 // Nothing; words: one that is not read
 inline KernelText empty_kernel() {
   return {R"(struct k_e0_words { unsigned long long w[4]; };
 extern "C" __global__ void k_e0(const __grid_constant__ k_e0_words words) {}
-)", "k_e0"};
+)",
+          "k_e0"};
 }
 
 // Nothing, with as many words as every driver accepts
 inline KernelText wide_kernel() {
   return {R"(struct k_e512_words { unsigned long long w[512]; };
 extern "C" __global__ void k_e512(const __grid_constant__ k_e512_words words) {}
-)", "k_e512"};
+)",
+          "k_e512"};
 }
 
 // Waits about `cycles` clocks, then adds 1 to *out; words: out, cycles
@@ -52,7 +56,8 @@ extern "C" __global__ void k_510(const __grid_constant__ k_510_words words) {
   while (clock64() - start < (long long)words.w[1]) {}
   *(unsigned*)words.w[0] += 1;
 }
-)", "k_510"};
+)",
+          "k_510"};
 }
 
 // The sum of `dynamic` bytes of shared memory after writing 1 to each; words: out, bytes
@@ -68,7 +73,8 @@ extern "C" __global__ void k_5a4e(const __grid_constant__ k_5a4e_words words) {
   for (unsigned i = 0; i < n; ++i) sum += k_5a4e_space[i];
   *(unsigned*)words.w[0] = sum;
 }
-)", "k_5a4e"};
+)",
+          "k_5a4e"};
 }
 
 // Waits, then counts the values of p that are not `value`; words: p, n, value, cycles, count
@@ -84,14 +90,16 @@ extern "C" __global__ void k_c4ec(const __grid_constant__ k_c4ec_words words) {
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) wrong += p[i] != (unsigned)words.w[2];
   if (wrong) atomicAdd((unsigned*)words.w[4], wrong);
 }
-)", "k_c4ec"};
+)",
+          "k_c4ec"};
 }
 
 // Writes where nothing is; words: address
 inline KernelText wild_kernel() {
   return {R"(struct k_bad_words { unsigned long long w[1]; };
 extern "C" __global__ void k_bad(const __grid_constant__ k_bad_words words) { *(volatile unsigned*)words.w[0] = 1; }
-)", "k_bad"};
+)",
+          "k_bad"};
 }
 
 }  // namespace phlox

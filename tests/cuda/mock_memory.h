@@ -1,9 +1,10 @@
 // MockMemory: a RawMemory whose streams exist on paper, with a happens-before checker.
 //
-// Every stream has a vector clock; so has the host, which learns from marks that it saw done. Submitting work joins
-// the stream's clock with the host's; waiting for an event joins with the clock at the event. Work runs in any order
-// that the clocks allow. A range of addresses may be handed out again only if everything that ever used it happens
-// before the next thing its new stream runs: that is decided on the clocks, not on one lucky schedule.
+// Every stream has a vector clock; so has the host, which learns from marks that it saw done. Submitting work
+// joins the stream's clock with the host's; waiting for an event joins with the clock at the event. Work runs
+// in any order that the clocks allow. A range of addresses may be handed out again only if everything that
+// ever used it happens before the next thing its new stream runs: that is decided on the clocks, not on one
+// lucky schedule.
 #pragma once
 #include <array>
 #include <map>
@@ -19,7 +20,10 @@ class MockMemory final : public RawMemory {
  public:
   static constexpr int streams = 4;
   using Clock = std::array<int, streams>;
-  struct Use { int stream; int tick; };
+  struct Use {
+    int stream;
+    int tick;
+  };
 
   explicit MockMemory(int64_t capacity, uint64_t seed = 1) : capacity_(capacity), random_(seed) {}
 
@@ -115,7 +119,9 @@ class MockMemory final : public RawMemory {
   // What a graph got while it was captured is written by its replays until the graph goes.
   void claim(int graph, void* p, int64_t bytes) {
     check_claims(p, bytes, graph, "handed out memory of a live graph");
-    if (graph) claims_.push_back({graph, reinterpret_cast<uintptr_t>(p), reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes)});
+    if (graph)
+      claims_.push_back(
+          {graph, reinterpret_cast<uintptr_t>(p), reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes)});
   }
   void unclaim(int graph) {
     std::erase_if(claims_, [&](const Claim& c) { return c.graph == graph; });
@@ -128,9 +134,20 @@ class MockMemory final : public RawMemory {
   int64_t raw_live = 0, marks_open = 0;
 
  private:
-  struct Mark { int stream, tick; Clock clock; bool forgotten; };
-  struct Claim { int graph; uintptr_t lo, hi; };
-  struct Range { uintptr_t lo, hi; bool live; std::vector<Use> uses; };
+  struct Mark {
+    int stream, tick;
+    Clock clock;
+    bool forgotten;
+  };
+  struct Claim {
+    int graph;
+    uintptr_t lo, hi;
+  };
+  struct Range {
+    uintptr_t lo, hi;
+    bool live;
+    std::vector<Use> uses;
+  };
 
   void check_claims(void* p, int64_t bytes, int graph, const char* what) {
     const uintptr_t lo = reinterpret_cast<uintptr_t>(p), hi = lo + uintptr_t(bytes);

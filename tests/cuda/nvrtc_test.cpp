@@ -23,7 +23,8 @@ Target chip(const char* arch) {
   return t;
 }
 bool contains(const std::vector<std::byte>& bytes, std::string_view text) {
-  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).find(text) != std::string_view::npos;
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).find(text) !=
+         std::string_view::npos;
 }
 
 }  // namespace
@@ -34,7 +35,11 @@ TEST(Nvrtc, compiles_a_batch_to_a_cubin) {
   const KernelText batch[] = {add_kernel(), fill_kernel()};
   const Image image = c->compile(batch, chip("sm_90a"));
   ASSERT_GT(image.bytes.size(), 64u);
-  EXPECT_EQ(std::memcmp(image.bytes.data(), "\x7f" "ELF", 4), 0);
+  EXPECT_EQ(std::memcmp(image.bytes.data(),
+                        "\x7f"
+                        "ELF",
+                        4),
+            0);
   ASSERT_EQ(image.entries.size(), 2u);
   EXPECT_EQ(image.entries[0].name, add_kernel().entry);
   EXPECT_TRUE(contains(image.bytes, add_kernel().entry));
@@ -62,7 +67,8 @@ TEST(Nvrtc, an_error_has_the_log_and_the_kernel) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::internal);
-    EXPECT_NE(std::string(e.what()).find("k_bad0(2): error: identifier \"nonsense\" is undefined"), std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("k_bad0(2): error: identifier \"nonsense\" is undefined"),
+              std::string::npos)
         << e.what();
   }
   EXPECT_THROW(c->compile_each(bad, chip("sm_90a")), Error);

@@ -1,5 +1,5 @@
-// What the device layer costs, printed next to the bare driver calls it stands on. Skipped without a GPU. Only gross
-// regressions fail: the numbers are for reading.
+// What the device layer costs, printed next to the bare driver calls it stands on. Skipped without a GPU.
+// Only gross regressions fail: the numbers are for reading.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -13,7 +13,8 @@ constexpr int64_t kib = 1 << 10, mib = 1 << 20;
 
 double now_ns() {
   return double(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                    std::chrono::steady_clock::now().time_since_epoch()).count());
+                    std::chrono::steady_clock::now().time_since_epoch())
+                    .count());
 }
 
 template <class F>
@@ -60,8 +61,9 @@ TEST(CudaSpeed, launches) {
   const double raw_submit = submit;
   const double own = chain([&] { d.launch(l, 0); });
   const double own_submit = submit;
-  std::printf("launch, chain of %d empty kernels: bare driver %.0f ns each (submitting %.0f), phlox %.0f (%.0f)\n", count,
-              raw, raw_submit, own, own_submit);
+  std::printf(
+      "launch, chain of %d empty kernels: bare driver %.0f ns each (submitting %.0f), phlox %.0f (%.0f)\n",
+      count, raw, raw_submit, own, own_submit);
   EXPECT_LT(own, raw * 1.3 + 200);
 
   const std::vector<uint64_t> many(512, 1);
@@ -89,17 +91,29 @@ TEST(CudaSpeed, launches) {
     for (int i = 0; i < count; ++i) d.launch(l, 0);
     EXPECT_TRUE(d.end_capture(0, *graph));
   });
-  std::printf("graph of %d empty kernels: %.0f ns each (submit %.1f us in all); capture %.0f us, update %.0f us\n", count,
-              replay / count, graph_submit / 1000, capture / 1000, update / 1000);
+  std::printf(
+      "graph of %d empty kernels: %.0f ns each (submit %.1f us in all); capture %.0f us, update %.0f us\n",
+      count, replay / count, graph_submit / 1000, capture / 1000, update / 1000);
   d.begin_capture(0);
   d.launch(l, 0);
   const Ref<GraphExec> one = d.end_capture(0);
-  const double single_graph = median_ns(200, [&] { d.launch(*one, 0); d.synchronize(0); });
-  const double single = median_ns(200, [&] { d.launch(l, 0); d.synchronize(0); });
-  const double ticket = median_ns(200, [&] { for (int i = 0; i < 10; ++i) d.wait_event(0, d.record_event(0)); }) / 10;
+  const double single_graph = median_ns(200, [&] {
+    d.launch(*one, 0);
+    d.synchronize(0);
+  });
+  const double single = median_ns(200, [&] {
+    d.launch(l, 0);
+    d.synchronize(0);
+  });
+  const double ticket = median_ns(200,
+                                  [&] {
+                                    for (int i = 0; i < 10; ++i) d.wait_event(0, d.record_event(0));
+                                  }) /
+                        10;
   d.synchronize(0);
-  std::printf("one kernel and its end: launch %.1f us, as a graph %.1f us; ticket recorded and awaited %.0f ns\n",
-              single / 1000, single_graph / 1000, ticket);
+  std::printf(
+      "one kernel and its end: launch %.1f us, as a graph %.1f us; ticket recorded and awaited %.0f ns\n",
+      single / 1000, single_graph / 1000, ticket);
 }
 
 TEST(CudaSpeed, allocations) {
@@ -108,19 +122,24 @@ TEST(CudaSpeed, allocations) {
   CudaDevice::Current current(d);
   const StreamId s = d.create_stream();
   for (const int64_t bytes : {int64_t(256), 64 * kib, 8 * mib, 256 * mib}) {
-    const double own = median_ns(50, [&] {
-      for (int i = 0; i < 100; ++i) d.free(d.alloc(bytes, 0), 0);
-    }) / 100;
+    const double own = median_ns(50,
+                                 [&] {
+                                   for (int i = 0; i < 100; ++i) d.free(d.alloc(bytes, 0), 0);
+                                 }) /
+                       100;
     const double raw = median_ns(20, [&] {
       cuda::DevicePtr p = 0;
       d.driver().memory_alloc(&p, size_t(bytes));
       d.driver().memory_free(p);
     });
-    const double crossed = median_ns(20, [&] {
-      for (int i = 0; i < 10; ++i) d.free(d.alloc(bytes, 0), s);
-    }) / 10;
-    std::printf("alloc and free of %s: %.0f ns from the cache, %.0f ns freed on another stream; driver %.1f us\n",
-                byte_text(bytes).c_str(), own, crossed, raw / 1000);
+    const double crossed = median_ns(20,
+                                     [&] {
+                                       for (int i = 0; i < 10; ++i) d.free(d.alloc(bytes, 0), s);
+                                     }) /
+                           10;
+    std::printf(
+        "alloc and free of %s: %.0f ns from the cache, %.0f ns freed on another stream; driver %.1f us\n",
+        byte_text(bytes).c_str(), own, crossed, raw / 1000);
   }
 }
 
@@ -139,23 +158,46 @@ TEST(CudaSpeed, copies) {
   std::printf("copies, host <-> device, to their end: pageable phlox | pageable bare driver | pinned\n");
   for (const int64_t n : {int64_t(64), 4 * kib, 64 * kib, 256 * kib, mib, 4 * mib, 16 * mib, most}) {
     const int rounds = n >= mib ? 9 : 101;
-    const double in[] = {
-        median_ns(rounds, [&] { d.copy(buffer.data(), pageable.data(), n, Device::CopyKind::to_device, 0); d.synchronize(0); }),
-        median_ns(rounds, [&] { driver.copy_to_device(device, pageable.data(), size_t(n), stream); d.synchronize(0); }),
-        median_ns(rounds, [&] { d.copy(buffer.data(), pinned, n, Device::CopyKind::to_device, 0); d.synchronize(0); })};
-    const double out[] = {
-        median_ns(rounds, [&] { d.copy(pageable.data(), buffer.data(), n, Device::CopyKind::to_host, 0); d.synchronize(0); }),
-        median_ns(rounds, [&] { driver.copy_to_host(pageable.data(), device, size_t(n), stream); d.synchronize(0); }),
-        median_ns(rounds, [&] { d.copy(pinned, buffer.data(), n, Device::CopyKind::to_host, 0); d.synchronize(0); })};
+    const double in[] = {median_ns(rounds,
+                                   [&] {
+                                     d.copy(buffer.data(), pageable.data(), n, Device::CopyKind::to_device,
+                                            0);
+                                     d.synchronize(0);
+                                   }),
+                         median_ns(rounds,
+                                   [&] {
+                                     driver.copy_to_device(device, pageable.data(), size_t(n), stream);
+                                     d.synchronize(0);
+                                   }),
+                         median_ns(rounds, [&] {
+                           d.copy(buffer.data(), pinned, n, Device::CopyKind::to_device, 0);
+                           d.synchronize(0);
+                         })};
+    const double out[] = {median_ns(rounds,
+                                    [&] {
+                                      d.copy(pageable.data(), buffer.data(), n, Device::CopyKind::to_host, 0);
+                                      d.synchronize(0);
+                                    }),
+                          median_ns(rounds,
+                                    [&] {
+                                      driver.copy_to_host(pageable.data(), device, size_t(n), stream);
+                                      d.synchronize(0);
+                                    }),
+                          median_ns(rounds, [&] {
+                            d.copy(pinned, buffer.data(), n, Device::CopyKind::to_host, 0);
+                            d.synchronize(0);
+                          })};
     const double submit[] = {
         median_ns(rounds, [&] { d.copy(buffer.data(), pageable.data(), n, Device::CopyKind::to_device, 0); }),
         median_ns(rounds, [&] { driver.copy_to_device(device, pageable.data(), size_t(n), stream); })};
     d.synchronize(0);
-    std::printf("%9s in  %8.1f | %8.1f | %8.1f us (%5.1f | %5.1f | %5.1f GB/s), returning after %.1f | %.1f us\n",
-                byte_text(n).c_str(), in[0] / 1000, in[1] / 1000, in[2] / 1000, double(n) / in[0], double(n) / in[1],
-                double(n) / in[2], submit[0] / 1000, submit[1] / 1000);
-    std::printf("%9s out %8.1f | %8.1f | %8.1f us (%5.1f | %5.1f | %5.1f GB/s)\n", byte_text(n).c_str(), out[0] / 1000,
-                out[1] / 1000, out[2] / 1000, double(n) / out[0], double(n) / out[1], double(n) / out[2]);
+    std::printf(
+        "%9s in  %8.1f | %8.1f | %8.1f us (%5.1f | %5.1f | %5.1f GB/s), returning after %.1f | %.1f us\n",
+        byte_text(n).c_str(), in[0] / 1000, in[1] / 1000, in[2] / 1000, double(n) / in[0], double(n) / in[1],
+        double(n) / in[2], submit[0] / 1000, submit[1] / 1000);
+    std::printf("%9s out %8.1f | %8.1f | %8.1f us (%5.1f | %5.1f | %5.1f GB/s)\n", byte_text(n).c_str(),
+                out[0] / 1000, out[1] / 1000, out[2] / 1000, double(n) / out[0], double(n) / out[1],
+                double(n) / out[2]);
   }
   d.free_host(pinned);
   const int64_t big = 4096 * mib;
@@ -175,7 +217,8 @@ TEST(CudaSpeed, copies) {
 TEST(CudaSpeed, compiling) {
   std::string why;
   Nvrtc* c = Nvrtc::find(why);
-  if (!c || (cuda::cuda_device_count() == 0 && !std::getenv("PHLOX_NVRTC_SPEED"))) GTEST_SKIP() << "no GPU here";
+  if (!c || (cuda::cuda_device_count() == 0 && !std::getenv("PHLOX_NVRTC_SPEED")))
+    GTEST_SKIP() << "no GPU here";
   Target target;
   target.kind = DeviceKind::cuda;
   target.arch = "sm_90a";
@@ -183,7 +226,8 @@ TEST(CudaSpeed, compiling) {
   for (int i = 0; i < 16; ++i) {
     KernelText t = add_kernel();
     const std::string entry = cat("k_add0", i < 16 ? "0" : "1", std::string(1, "0123456789abcdef"[i % 16]));
-    for (size_t at; (at = t.source.find("k_add0_")) != std::string::npos;) t.source.replace(at, 7, entry + "W");
+    for (size_t at; (at = t.source.find("k_add0_")) != std::string::npos;)
+      t.source.replace(at, 7, entry + "W");
     t.source.replace(t.source.find("k_add0("), 7, entry + "(");
     t.entry = entry;
     batch.push_back(t);

@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kib = 1 << 10, mib = 1 << 20;
 // Small blocks live in segments of their own, so that one long-lived scalar does not pin a big segment.
 constexpr int64_t small_limit = 1 * mib, small_segment = 2 * mib;
-// Middle sizes share segments; beyond, a segment is made to measure. Drivers map memory in steps of 2 MiB anyway.
+// Middle sizes share segments; beyond, a segment is made to measure. Drivers map memory in steps of 2 MiB
+// anyway.
 constexpr int64_t shared_limit = 10 * mib, shared_segment = 20 * mib, segment_step = 2 * mib;
 // What is left of a large block is split off only where another large block could use it.
 constexpr int64_t large_remainder = 1 * mib;
@@ -28,7 +29,10 @@ std::string byte_text(int64_t bytes) {
   const char* const units[] = {" bytes", " KiB", " MiB", " GiB", " TiB"};
   int unit = 0;
   double v = double(bytes);
-  while (v >= 1024 && unit < 4) { v /= 1024; ++unit; }
+  while (v >= 1024 && unit < 4) {
+    v /= 1024;
+    ++unit;
+  }
   // Three significant digits are what a reader compares.
   const double step = unit == 0 || v >= 100 ? 1 : v >= 10 ? 10 : 100;
   return cat(double(int64_t(v * step + 0.5)) / step, units[unit]);
@@ -39,15 +43,15 @@ struct CachingAllocator::Block {
   char* start = nullptr;
   int64_t bytes = 0, requested = 0;
   Segment* segment = nullptr;
-  Block *previous = nullptr, *next = nullptr;            // neighbours in the segment
-  Block *bin_previous = nullptr, *bin_next = nullptr;    // in the bin, while free
-  SmallVector<StreamId, 2> uses;                         // streams other than the segment's
-  uint32_t marks = 0;                                    // not yet done
+  Block *previous = nullptr, *next = nullptr;          // neighbours in the segment
+  Block *bin_previous = nullptr, *bin_next = nullptr;  // in the bin, while free
+  SmallVector<StreamId, 2> uses;                       // streams other than the segment's
+  uint32_t marks = 0;                                  // not yet done
   State state = free;
 };
 
-// Free blocks by size class: rows of powers of two, each in 16 columns, with bitmaps, so that the smallest class that
-// surely fits is found in a few instructions whatever the number of blocks.
+// Free blocks by size class: rows of powers of two, each in 16 columns, with bitmaps, so that the smallest
+// class that surely fits is found in a few instructions whatever the number of blocks.
 struct CachingAllocator::Bins {
   uint64_t rows = 0;
   uint16_t columns[bin_rows] = {};
@@ -70,16 +74,18 @@ struct CachingAllocator::Bins {
   }
   void remove(Block* b) {
     const auto [r, c] = place(b->bytes);
-    if (b->bin_previous) b->bin_previous->bin_next = b->bin_next;
-    else heads[r][c] = b->bin_next;
+    if (b->bin_previous)
+      b->bin_previous->bin_next = b->bin_next;
+    else
+      heads[r][c] = b->bin_next;
     if (b->bin_next) b->bin_next->bin_previous = b->bin_previous;
     b->bin_previous = b->bin_next = nullptr;
     if (heads[r][c]) return;
     columns[r] &= uint16_t(~(1u << c));
     if (!columns[r]) rows &= ~(uint64_t(1) << r);
   }
-  // The request's own class holds smaller blocks too, so only its first few are looked at: training asks for the same
-  // sizes again and again, and finds them at the head.
+  // The request's own class holds smaller blocks too, so only its first few are looked at: training asks for
+  // the same sizes again and again, and finds them at the head.
   Block* find(int64_t bytes) const {
     auto [r, c] = place(bytes);
     Block* b = heads[r][c];
@@ -124,7 +130,8 @@ struct CachingAllocator::Segment {
   Bins& bins() const { return small ? heap->small : heap->large; }
 };
 
-CachingAllocator::CachingAllocator(RawMemory& raw, AllocatorOptions options) : raw_(raw), options_(std::move(options)) {
+CachingAllocator::CachingAllocator(RawMemory& raw, AllocatorOptions options)
+    : raw_(raw), options_(std::move(options)) {
   pools_.push_back(std::make_unique<Pool>());
   table_.resize(64);
 }
@@ -132,17 +139,25 @@ CachingAllocator::CachingAllocator(RawMemory& raw, AllocatorOptions options) : r
 CachingAllocator::~CachingAllocator() {
   // Live blocks go with the memory: whoever still holds one outlived its device.
   for (auto& queue : waiting_)
-    for (const Waiting& w : queue) { raw_.wait(w.mark); raw_.forget(w.mark); }
+    for (const Waiting& w : queue) {
+      raw_.wait(w.mark);
+      raw_.forget(w.mark);
+    }
   if (!segments_.empty()) raw_.quiesce();
   for (Segment* s : segments_) {
-    for (Block* b = s->first; b;) { Block* next = b->next; delete b; b = next; }
+    for (Block* b = s->first; b;) {
+      Block* next = b->next;
+      delete b;
+      b = next;
+    }
     raw_.release(s->start, s->bytes);
     delete s;
   }
   for (Block* b : spare_) delete b;
 }
 
-// ---- Live blocks by address ---------------------------------------------------------------------------------------
+// ---- Live blocks by address
+// ---------------------------------------------------------------------------------------
 
 // The slot that holds p, or the empty one where it would go.
 size_t CachingAllocator::slot_of(const void* p) const {
@@ -174,7 +189,8 @@ void CachingAllocator::reserve_records() {
     if (b) table_[slot_of(b->start)] = b;
 }
 
-// ---- Finding memory -----------------------------------------------------------------------------------------------
+// ---- Finding memory
+// -----------------------------------------------------------------------------------------------
 
 CachingAllocator::Heap& CachingAllocator::heap(PoolId pool, StreamId stream) {
   Pool& p = *pools_[pool];
@@ -224,8 +240,9 @@ CachingAllocator::Block* CachingAllocator::grow(Heap& h, int64_t bytes, bool sma
   const bool caching = options_.caching || h.pool != 0;
   const int64_t least = !caching ? bytes : small ? small_segment : round_up(bytes, segment_step);
   // A shared segment holds a whole number of blocks like this one: the next ones will be like it.
-  const int64_t wanted =
-      caching && !small && bytes <= shared_limit ? round_up(shared_segment / bytes * bytes, segment_step) : least;
+  const int64_t wanted = caching && !small && bytes <= shared_limit
+                             ? round_up(shared_segment / bytes * bytes, segment_step)
+                             : least;
   if (Block* b = new_segment(h, wanted, small)) return b;
   if (wanted > least)
     if (Block* b = new_segment(h, least, small)) return b;
@@ -245,7 +262,11 @@ CachingAllocator::Block* CachingAllocator::new_segment(Heap& h, int64_t bytes, b
   auto block = std::make_unique<Block>();
   void* p = raw_.allocate(bytes);
   if (!p) return nullptr;
-  *segment = {.start = static_cast<char*>(p), .bytes = bytes, .heap = &h, .small = small, .first = block.get(),
+  *segment = {.start = static_cast<char*>(p),
+              .bytes = bytes,
+              .heap = &h,
+              .small = small,
+              .first = block.get(),
               .index = segments_.size()};
   block->start = segment->start;
   block->bytes = bytes;
@@ -291,17 +312,21 @@ void CachingAllocator::hand_out(Block* block, int64_t bytes, int64_t requested) 
 
 void CachingAllocator::out_of_memory(int64_t requested) {
   ++stats_.failures;
-  std::string got = cat("a request of ", byte_text(requested), "; largest free block ", byte_text(largest_free_locked()),
-                        "; allocated ", byte_text(stats_.allocated_bytes), " of ", byte_text(stats_.reserved_bytes),
-                        " reserved");
+  std::string got = cat("a request of ", byte_text(requested), "; largest free block ",
+                        byte_text(largest_free_locked()), "; allocated ", byte_text(stats_.allocated_bytes),
+                        " of ", byte_text(stats_.reserved_bytes), " reserved");
   if (options_.limit_bytes) got += cat("; limit ", byte_text(options_.limit_bytes));
   if (const std::string memory = raw_.describe(); !memory.empty()) got += cat("; ", memory);
-  fail(ErrorCode::out_of_memory, {.op = cat(options_.name, " alloc"), .fact = "out of memory", .got = std::move(got),
-                                  .remedy = "free tensors, use smaller batches or recompute activations; nothing was "
-                                            "changed and smaller requests may still succeed"});
+  fail(ErrorCode::out_of_memory,
+       {.op = cat(options_.name, " alloc"),
+        .fact = "out of memory",
+        .got = std::move(got),
+        .remedy = "free tensors, use smaller batches or recompute activations; nothing was "
+                  "changed and smaller requests may still succeed"});
 }
 
-// ---- Giving it back -----------------------------------------------------------------------------------------------
+// ---- Giving it back
+// -----------------------------------------------------------------------------------------------
 
 bool CachingAllocator::free(void* p, StreamId stream) noexcept {
   std::lock_guard lock(mutex_);
@@ -327,7 +352,8 @@ bool CachingAllocator::record_use(void* p, StreamId stream) {
   Block* block = table_[slot_of(p)];
   if (!block) return false;
   if (stream == block->segment->heap->stream) return true;
-  if (std::find(block->uses.begin(), block->uses.end(), stream) == block->uses.end()) block->uses.push_back(stream);
+  if (std::find(block->uses.begin(), block->uses.end(), stream) == block->uses.end())
+    block->uses.push_back(stream);
   return true;
 }
 
@@ -361,8 +387,10 @@ void CachingAllocator::start_free(Block* block) noexcept {
     }
     return;
   }
-  if (block->uses.empty()) make_free(block);
-  else record_marks(block);
+  if (block->uses.empty())
+    make_free(block);
+  else
+    record_marks(block);
 }
 
 void CachingAllocator::record_marks(Block* block) noexcept {
@@ -395,8 +423,10 @@ void CachingAllocator::finish_marks(bool wait) noexcept {
   for (auto& queue : waiting_) {
     while (!queue.empty()) {
       const Waiting w = queue.front();
-      if (wait) raw_.wait(w.mark);
-      else if (!raw_.done(w.mark)) break;
+      if (wait)
+        raw_.wait(w.mark);
+      else if (!raw_.done(w.mark))
+        break;
       raw_.forget(w.mark);
       queue.pop_front();
       --waiting_count_;
@@ -494,7 +524,8 @@ void CachingAllocator::release_cached() {
   release_unused();
 }
 
-// ---- Pools and capture --------------------------------------------------------------------------------------------
+// ---- Pools and capture
+// --------------------------------------------------------------------------------------------
 
 PoolId CachingAllocator::create_pool() {
   std::lock_guard lock(mutex_);
@@ -512,7 +543,8 @@ void CachingAllocator::release_pool(PoolId pool) noexcept {
   std::lock_guard lock(mutex_);
   Pool& p = *pools_[pool];
   if (pool == 0 || p.released) return;
-  // Before the pool counts as released: its last segment to go makes its number free, and that must happen once.
+  // Before the pool counts as released: its last segment to go makes its number free, and that must happen
+  // once.
   finish_marks(false);
   p.released = true;
   if (p.segments) return release_unused(&p);
@@ -537,7 +569,8 @@ void CachingAllocator::unroute(StreamId stream) noexcept {
   for (Block* b : again) start_free(b);
 }
 
-// ---- Reports ------------------------------------------------------------------------------------------------------
+// ---- Reports
+// ------------------------------------------------------------------------------------------------------
 
 void CachingAllocator::set_limit(int64_t bytes) {
   std::lock_guard lock(mutex_);
@@ -576,11 +609,12 @@ std::string CachingAllocator::memory_summary() const {
   bytes("reserved       ", s.reserved_bytes, s.peak_reserved_bytes);
   bytes("largest free   ", largest_free_locked(), 0);
   if (options_.limit_bytes) bytes("limit          ", options_.limit_bytes, 0);
-  if (const std::string memory = raw_.describe(); !memory.empty()) text += cat("  device         ", memory, "\n");
-  text += cat("  live blocks ", s.live_blocks, " in ", s.segments, " segments; ", s.allocs, " allocations, ", s.hits,
-              " from cache, ", s.splits, " splits, ", s.merges, " merges\n");
-  text += cat("  raw allocations ", s.raw_allocs, ", releases ", s.raw_releases, ", marks ", s.marks, ", reclaims ",
-              s.reclaims, ", failures ", s.failures, "\n");
+  if (const std::string memory = raw_.describe(); !memory.empty())
+    text += cat("  device         ", memory, "\n");
+  text += cat("  live blocks ", s.live_blocks, " in ", s.segments, " segments; ", s.allocs, " allocations, ",
+              s.hits, " from cache, ", s.splits, " splits, ", s.merges, " merges\n");
+  text += cat("  raw allocations ", s.raw_allocs, ", releases ", s.raw_releases, ", marks ", s.marks,
+              ", reclaims ", s.reclaims, ", failures ", s.failures, "\n");
   for (size_t i = 1; i < pools_.size(); ++i)
     if (pools_[i]->segments) text += cat("  private pool ", i, ": ", pools_[i]->segments, " segments\n");
   return text;
@@ -597,7 +631,8 @@ std::string CachingAllocator::find_corruption() const {
       if (b->start != at) return "a gap or overlap between blocks";
       if (b->bytes <= 0 || b->bytes % alignment) return "a block of odd size";
       if (b->previous != previous || b->segment != s) return "a broken link";
-      if (previous && previous->state == Block::free && b->state == Block::free) return "free neighbours not merged";
+      if (previous && previous->state == Block::free && b->state == Block::free)
+        return "free neighbours not merged";
       if (b->state == Block::live) {
         live += b->bytes;
         ++live_blocks;
@@ -609,8 +644,8 @@ std::string CachingAllocator::find_corruption() const {
     }
     if (at != s->start + s->bytes) return "blocks do not fill their segment";
   }
-  if (live != stats_.allocated_bytes || pending != stats_.pending_bytes || reserved != stats_.reserved_bytes ||
-      live_blocks != stats_.live_blocks)
+  if (live != stats_.allocated_bytes || pending != stats_.pending_bytes ||
+      reserved != stats_.reserved_bytes || live_blocks != stats_.live_blocks)
     return "statistics do not add up";
   return {};
 }

@@ -16,9 +16,9 @@ using namespace cuda;
 
 namespace {
 
-// Pageable memory passes through pinned chunks that the thread team fills, a few of them, so that the copy engine is
-// busy while the next one is filled. 8 MiB: on an H100 with 16 cores, chunks of 1, 2, 4 and 8 MiB carried 256 MiB in at
-// 13, 18, 27 and 46 GB/s, where the driver's own way does 7 and pinned memory 55.
+// Pageable memory passes through pinned chunks that the thread team fills, a few of them, so that the copy
+// engine is busy while the next one is filled. 8 MiB: on an H100 with 16 cores, chunks of 1, 2, 4 and 8 MiB
+// carried 256 MiB in at 13, 18, 27 and 46 GB/s, where the driver's own way does 7 and pinned memory 55.
 constexpr int64_t staging_chunk = 8 << 20;
 constexpr int staging_depth = 3;
 
@@ -29,15 +29,19 @@ void copy_bytes(char* dst, const char* src, int64_t bytes) {
     std::memcpy(dst, src, size_t(bytes));
     return;
   }
-  root_object<Team>().run(bytes, 256 << 10,
-                          [&](int64_t begin, int64_t end) { std::memcpy(dst + begin, src + begin, size_t(end - begin)); });
+  root_object<Team>().run(bytes, 256 << 10, [&](int64_t begin, int64_t end) {
+    std::memcpy(dst + begin, src + begin, size_t(end - begin));
+  });
 }
 
 const Driver& required_driver() {
   const Driver* driver = cuda_driver();
   if (!driver)
-    fail(ErrorCode::device, {.op = "cuda", .fact = "CUDA cannot be used", .got = cuda_driver_problem(),
-                             .expected = "NVIDIA's driver, libcuda.so.1", .remedy = "use the CPU device"});
+    fail(ErrorCode::device, {.op = "cuda",
+                             .fact = "CUDA cannot be used",
+                             .got = cuda_driver_problem(),
+                             .expected = "NVIDIA's driver, libcuda.so.1",
+                             .remedy = "use the CPU device"});
   return *driver;
 }
 
@@ -48,7 +52,8 @@ int64_t environment_bytes(const char* name) {
 
 }  // namespace
 
-// ---- Context ------------------------------------------------------------------------------------------------------
+// ---- Context
+// ------------------------------------------------------------------------------------------------------
 
 CudaDevice::Current::Current(const CudaDevice& device) : device_(device) {
   Context now = nullptr;
@@ -70,9 +75,11 @@ CudaDevice::CudaDevice(int index)
   create_stream();
   const char* mode = std::getenv("PHLOX_CUDA_ALLOCATOR");
   memory_ = std::make_unique<CachingAllocator>(
-      raw_memory_, AllocatorOptions{.name = cat("cuda:", index_), .limit_bytes = environment_bytes("PHLOX_CUDA_MEMORY_LIMIT"),
+      raw_memory_, AllocatorOptions{.name = cat(id()),
+                                    .limit_bytes = environment_bytes("PHLOX_CUDA_MEMORY_LIMIT"),
                                     .caching = !mode || std::strcmp(mode, "nocache") != 0});
-  host_memory_ = std::make_unique<CachingAllocator>(raw_host_memory_, AllocatorOptions{.name = cat("cuda:", index_, " pinned")});
+  host_memory_ = std::make_unique<CachingAllocator>(
+      raw_host_memory_, AllocatorOptions{.name = cat("cuda:", index_, " pinned")});
 }
 
 void CudaDevice::read_target() {
@@ -89,7 +96,8 @@ void CudaDevice::read_target() {
   total_memory_ = int64_t(total);
   const int major = attribute(capability_major), minor = attribute(capability_minor);
   target_.kind = DeviceKind::cuda;
-  // From Hopper on, the matrix and copy instructions are only in the chip's own variant of the instruction set.
+  // From Hopper on, the matrix and copy instructions are only in the chip's own variant of the instruction
+  // set.
   target_.arch = cat("sm_", major * 10 + minor, major >= 9 ? "a" : "");
   target_.vector_bits = 128;
   target_.threads = attribute(multiprocessor_count);
@@ -99,7 +107,8 @@ void CudaDevice::read_target() {
   target_.shared_bytes = attribute(shared_per_block_optin);
 }
 
-// ---- Memory -------------------------------------------------------------------------------------------------------
+// ---- Memory
+// -------------------------------------------------------------------------------------------------------
 
 void* CudaDevice::alloc(int64_t bytes, StreamId stream) {
   PHLOX_CHECK(stream < stream_count(), "stream ", stream, " of ", stream_count());
@@ -109,7 +118,8 @@ void* CudaDevice::alloc(int64_t bytes, StreamId stream) {
 void CudaDevice::free(void* p, StreamId stream) noexcept {
   if (!p || memory_->free(p, stream)) return;
   try {
-    emit_event(EventKind::library, cat("cuda:", index_, " free"), "a pointer that is not a live block was ignored");
+    emit_event(EventKind::library, cat("cuda:", index_, " free"),
+               "a pointer that is not a live block was ignored");
   } catch (...) {
   }
 }
@@ -120,7 +130,8 @@ void CudaDevice::record_use(void* p, StreamId stream) {
 
 MemoryStats CudaDevice::memory_stats() const {
   const AllocatorStats s = memory_->stats();
-  return {s.allocated_bytes, s.reserved_bytes, s.peak_allocated_bytes, s.peak_reserved_bytes, s.allocs, s.segments};
+  return {s.allocated_bytes,     s.reserved_bytes, s.peak_allocated_bytes,
+          s.peak_reserved_bytes, s.allocs,         s.segments};
 }
 
 void CudaDevice::release_cached() {
@@ -128,22 +139,28 @@ void CudaDevice::release_cached() {
   host_memory_->release_cached();
 }
 
-std::string CudaDevice::memory_summary() const { return memory_->memory_summary() + host_memory_->memory_summary(); }
+std::string CudaDevice::memory_summary() const {
+  return memory_->memory_summary() + host_memory_->memory_summary();
+}
 
 void* CudaDevice::alloc_host(int64_t bytes) { return host_memory_->alloc(bytes, host_stream); }
 void CudaDevice::free_host(void* p) noexcept { host_memory_->free(p, host_stream); }
 void CudaDevice::record_host_use(void* p, StreamId stream) {
-  PHLOX_CHECK(host_memory_->record_use(p, stream), "record_host_use of a pointer that alloc_host did not give");
+  PHLOX_CHECK(host_memory_->record_use(p, stream),
+              "record_host_use of a pointer that alloc_host did not give");
 }
 
-// ---- Copies -------------------------------------------------------------------------------------------------------
+// ---- Copies
+// -------------------------------------------------------------------------------------------------------
 
 bool CudaDevice::is_pinned(const void* p) const {
-  // The plural form answers "no type" for memory that CUDA does not know, where the singular one reports an error.
+  // The plural form answers "no type" for memory that CUDA does not know, where the singular one reports an
+  // error.
   unsigned type = 0;
   int attribute = pointer_memory_type;
   void* value = &type;
-  return driver_.pointer_attributes(1, &attribute, &value, device_ptr(p)) == success && type == memory_type_host;
+  return driver_.pointer_attributes(1, &attribute, &value, device_ptr(p)) == success &&
+         type == memory_type_host;
 }
 
 void CudaDevice::copy(void* dst, const void* src, int64_t bytes, CopyKind kind, StreamId stream) {
@@ -152,16 +169,19 @@ void CudaDevice::copy(void* dst, const void* src, int64_t bytes, CopyKind kind, 
   const Stream s = native_stream(stream);
   switch (kind) {
     case CopyKind::on_device:
-      return driver_check("copy on device", driver_.copy_on_device(device_ptr(dst), device_ptr(src), size_t(bytes), s));
+      return driver_check("copy on device",
+                          driver_.copy_on_device(device_ptr(dst), device_ptr(src), size_t(bytes), s));
     case CopyKind::to_device:
       if (is_pinned(src))
         return driver_check("copy to device", driver_.copy_to_device(device_ptr(dst), src, size_t(bytes), s));
-      refuse_in_capture(stream, "copy to device", "the source is pageable memory, whose contents a replay cannot read");
+      refuse_in_capture(stream, "copy to device",
+                        "the source is pageable memory, whose contents a replay cannot read");
       return copy_from_pageable(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream);
     case CopyKind::to_host:
       if (is_pinned(dst))
         return driver_check("copy to host", driver_.copy_to_host(dst, device_ptr(src), size_t(bytes), s));
-      refuse_in_capture(stream, "copy to host", "the destination is pageable memory, which makes the host wait");
+      refuse_in_capture(stream, "copy to host",
+                        "the destination is pageable memory, which makes the host wait");
       return copy_to_pageable(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream);
   }
 }
@@ -182,7 +202,11 @@ void CudaDevice::copy_from_pageable(char* dst, const char* src, int64_t bytes, S
 }
 
 void CudaDevice::copy_to_pageable(char* dst, const char* src, int64_t bytes, StreamId stream) {
-  struct Piece { void* chunk; int64_t at, bytes; uint64_t ticket; } pieces[staging_depth] = {};
+  struct Piece {
+    void* chunk;
+    int64_t at, bytes;
+    uint64_t ticket;
+  } pieces[staging_depth] = {};
   const auto finish = [&](Piece& p) {
     if (!p.chunk) return;
     void* chunk = std::exchange(p.chunk, nullptr);
@@ -202,7 +226,8 @@ void CudaDevice::copy_to_pageable(char* dst, const char* src, int64_t bytes, Str
       finish(p);
       const int64_t n = std::min(staging_chunk, bytes - at);
       p = {alloc_host(n), at, n, 0};
-      driver_check("copy to host", driver_.copy_to_host(p.chunk, device_ptr(src + at), size_t(n), native_stream(stream)));
+      driver_check("copy to host",
+                   driver_.copy_to_host(p.chunk, device_ptr(src + at), size_t(n), native_stream(stream)));
       p.ticket = record_event(stream);
     }
     for (int64_t k = 0; k < staging_depth; ++k) finish(pieces[(i + k) % staging_depth]);
@@ -219,7 +244,8 @@ void CudaDevice::fill_zero(void* dst, int64_t bytes, StreamId stream) {
   driver_check("fill", driver_.fill_bytes(device_ptr(dst), 0, size_t(bytes), native_stream(stream)));
 }
 
-// ---- Kernels ------------------------------------------------------------------------------------------------------
+// ---- Kernels
+// ------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -244,7 +270,8 @@ class CudaModule final : public Module {
   void* entry(const std::string& name) const override {
     for (size_t i = 0; i < count_; ++i)
       if (entries_[i].name == name) return &entries_[i];
-    fail(ErrorCode::not_found, {.op = "load kernels", .fact = "the module has no such kernel", .got = cat("'", name, "'")});
+    fail(ErrorCode::not_found,
+         {.op = "load kernels", .fact = "the module has no such kernel", .got = cat("'", name, "'")});
   }
 
  private:
@@ -253,7 +280,8 @@ class CudaModule final : public Module {
     e.name = name;
     driver_check(cat("find kernel ", name).c_str(), d.module_function(&e.function, module_, name.c_str()));
     int static_shared = 0;
-    driver_check("kernel attribute", d.function_attribute(&static_shared, function_static_shared, e.function));
+    driver_check("kernel attribute",
+                 d.function_attribute(&static_shared, function_static_shared, e.function));
     e.max_shared_bytes = int32_t(device_.target().shared_bytes) - static_shared;
     e.allowed_shared = uint32_t(std::max(0, (48 << 10) - static_shared));
     if (!d.function_param) return;
@@ -283,23 +311,29 @@ void CudaDevice::launch(const Launch& l, StreamId stream) {
   if (l.shared_bytes > e.allowed_shared.load(std::memory_order_relaxed)) raise_shared(e, l.shared_bytes);
   Current current(*this);
   void* parameters[] = {const_cast<uint64_t*>(l.words.data())};
-  const Result r = driver_.launch_kernel(e.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1], l.block[2],
-                                         l.shared_bytes, native_stream(stream), parameters, nullptr);
-  if (r != success) [[unlikely]] driver_failed(cat("launch ", e.name).c_str(), r);
+  const Result r =
+      driver_.launch_kernel(e.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1], l.block[2],
+                            l.shared_bytes, native_stream(stream), parameters, nullptr);
+  if (r != success) [[unlikely]]
+    driver_failed(cat("launch ", e.name).c_str(), r);
 }
 
 void CudaDevice::raise_shared(const CudaEntry& e, uint32_t bytes) {
   if (bytes > uint32_t(std::max(0, e.max_shared_bytes)))
-    fail(ErrorCode::device, {.op = cat("launch ", e.name), .fact = "a block has no such amount of shared memory",
-                             .got = byte_text(bytes), .expected = cat("at most ", byte_text(e.max_shared_bytes))});
+    fail(ErrorCode::device, {.op = cat("launch ", e.name),
+                             .fact = "a block has no such amount of shared memory",
+                             .got = byte_text(bytes),
+                             .expected = cat("at most ", byte_text(e.max_shared_bytes))});
   Current current(*this);
   // All of it at once: the limit costs nothing, only what a launch asks for does.
-  driver_check("launch", driver_.function_set_attribute(e.function, function_max_dynamic_shared, e.max_shared_bytes));
+  driver_check("launch",
+               driver_.function_set_attribute(e.function, function_max_dynamic_shared, e.max_shared_bytes));
   e.allowed_shared = uint32_t(e.max_shared_bytes);
 }
 
-// ---- Streams and tickets ------------------------------------------------------------------------------------------
-// A ticket is stream << 48 | serial; from inside a capture it is 1 << 63 | capture << 32 | index.
+// ---- Streams and tickets
+// ------------------------------------------------------------------------------------------ A ticket is
+// stream << 48 | serial; from inside a capture it is 1 << 63 | capture << 32 | index.
 
 static constexpr uint64_t capture_bit = uint64_t(1) << 63;
 
@@ -312,8 +346,11 @@ StreamId CudaDevice::create_stream() {
   std::lock_guard lock(streams_mutex_);
   const uint32_t n = stream_count_.load();
   if (n == max_streams)
-    fail(ErrorCode::device, {.op = cat("cuda:", index_, " create_stream"), .fact = "too many streams", .got = cat(n, " streams"),
-                             .expected = cat("at most ", max_streams), .remedy = "reuse streams: more do not run faster"});
+    fail(ErrorCode::device, {.op = cat("cuda:", index_, " create_stream"),
+                             .fact = "too many streams",
+                             .got = cat(n, " streams"),
+                             .expected = cat("at most ", max_streams),
+                             .remedy = "reuse streams: more do not run faster"});
   Current current(*this);
   driver_check("create stream", driver_.stream_create(&streams_[n].stream, stream_non_blocking));
   stream_count_.store(n + 1, std::memory_order_release);
@@ -334,7 +371,8 @@ void CudaDevice::synchronize_all() {
 // The event of a ticket, with its stream's lock held so that it is not recorded anew meanwhile.
 EventPtr CudaDevice::ticket_event(uint64_t ticket, std::unique_lock<std::mutex>& lock) {
   if (ticket & capture_bit)
-    fail(ErrorCode::device, {.op = "wait for a ticket", .fact = "the ticket belongs to a graph capture",
+    fail(ErrorCode::device, {.op = "wait for a ticket",
+                             .fact = "the ticket belongs to a graph capture",
                              .remedy = "record a ticket outside the capture"});
   const StreamId stream = StreamId(ticket >> 48);
   const uint64_t serial = ticket & ((uint64_t(1) << 48) - 1);
@@ -359,12 +397,14 @@ void CudaDevice::synchronize_event(uint64_t ticket) {
   Current current(*this);
   std::unique_lock<std::mutex> lock;
   const EventPtr event = ticket_event(ticket, lock);
-  // Not under the lock: others may record. If the event is recorded anew meanwhile, the wait is for what it was.
+  // Not under the lock: others may record. If the event is recorded anew meanwhile, the wait is for what it
+  // was.
   lock.unlock();
   driver_check("wait for a ticket", driver_.event_synchronize(event));
 }
 
-// ---- Timer, registry ----------------------------------------------------------------------------------------------
+// ---- Timer, registry
+// ----------------------------------------------------------------------------------------------
 
 CudaTimer::CudaTimer(CudaDevice& device) : device_(device) {
   CudaDevice::Current current(device_);
@@ -411,7 +451,9 @@ CudaDevice& cuda_device(int index) {
   required_driver();
   const int count = cuda_device_count();
   if (index < 0 || index >= count)
-    fail(ErrorCode::device, {.op = "device", .fact = "no such CUDA device", .got = cat("cuda:", index),
+    fail(ErrorCode::device, {.op = "device",
+                             .fact = "no such CUDA device",
+                             .got = cat("cuda:", index),
                              .expected = count ? cat("cuda:0 to cuda:", count - 1) : cuda_driver_problem()});
   CudaDevices& all = root_object<CudaDevices>();
   std::lock_guard lock(all.mutex);

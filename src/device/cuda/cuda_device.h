@@ -1,22 +1,27 @@
-// CudaDevice: one GPU through the driver API. It owns a reference to the GPU's primary context (so vendor libraries
-// and phlox share it), streams of its own (0 is an ordinary non-blocking stream, never CUDA's implicit one), a caching
-// allocator for its memory and one for pinned host memory. Every call makes its context current on the calling thread
-// and restores the caller's; nothing assumes that there is one GPU. All functions are thread-safe.
+// CudaDevice: one GPU through the driver API. It owns a reference to the GPU's primary context (so vendor
+// libraries and phlox share it), streams of its own (0 is an ordinary non-blocking stream, never CUDA's
+// implicit one), a caching allocator for its memory and one for pinned host memory. Every call makes its
+// context current on the calling thread and restores the caller's; nothing assumes that there is one GPU. All
+// functions are thread-safe.
 //
 // The kernel convention. A kernel is
 //     struct WORDS { unsigned long long w[N]; };
 //     extern "C" __global__ void k_<hex>(const __grid_constant__ WORDS words)
-// Its words, the same table as on a CPU, travel by value in the launch itself (N <= 512, the 4 KiB that every driver
-// accepts): a launch copies nothing and allocates nothing. Words land in constant memory, so reading one is free, and
-// the compiler proves that pointers cast from them are global addresses (ld.global, not generic loads);
-// __grid_constant__ keeps indexed reads (lists) there too. A kernel finds its range from blockIdx and its words.
+// Its words, the same table as on a CPU, travel by value in the launch itself (N <= 512, the 4 KiB that every
+// driver accepts): a launch copies nothing and allocates nothing. Words land in constant memory, so reading
+// one is free, and the compiler proves that pointers cast from them are global addresses (ld.global, not
+// generic loads);
+// __grid_constant__ keeps indexed reads (lists) there too. A kernel finds its range from blockIdx and its
+// words.
 //
-// Copies. From pageable memory, the source may change when copy() returns; into it, the data has arrived then. With
-// pinned memory (alloc_host) both are asynchronous: the caller keeps the memory until the stream has passed.
+// Copies. From pageable memory, the source may change when copy() returns; into it, the data has arrived
+// then. With pinned memory (alloc_host) both are asynchronous: the caller keeps the memory until the stream
+// has passed.
 //
-// Capture. Between begin_capture and end_capture the work on a stream, and on streams that wait for its tickets, is
-// recorded into a graph. What is allocated there comes from the graph's pool, which lives as long as its graphs. Host
-// reads, pageable copies and waiting for outside tickets cannot be captured and are refused with their reason.
+// Capture. Between begin_capture and end_capture the work on a stream, and on streams that wait for its
+// tickets, is recorded into a graph. What is allocated there comes from the graph's pool, which lives as long
+// as its graphs. Host reads, pageable copies and waiting for outside tickets cannot be captured and are
+// refused with their reason.
 #pragma once
 #include <array>
 #include <atomic>
@@ -36,8 +41,8 @@ namespace phlox {
 struct CudaEntry {
   std::string name;
   cuda::Function function = nullptr;
-  int32_t words = -1;                     // of the parameter block; -1: the driver is too old to tell
-  int32_t max_shared_bytes = 0;           // dynamic shared memory that a block may have
+  int32_t words = -1;            // of the parameter block; -1: the driver is too old to tell
+  int32_t max_shared_bytes = 0;  // dynamic shared memory that a block may have
   mutable std::atomic<uint32_t> allowed_shared{48 << 10};  // raised on the first launch that needs more
 };
 
@@ -53,8 +58,8 @@ class GraphPool : public RefCounted {
   PoolId id_;
 };
 
-// A captured piece of work, ready to be launched again and again. It does not own the kernels and buffers from outside
-// its pool that it uses: they must outlive it. Launches of one graph run one after another.
+// A captured piece of work, ready to be launched again and again. It does not own the kernels and buffers
+// from outside its pool that it uses: they must outlive it. Launches of one graph run one after another.
 class GraphExec : public RefCounted {
  public:
   ~GraphExec();
@@ -91,13 +96,14 @@ class CudaDevice final : public Device {
   uint64_t record_event(StreamId stream) override;
   void wait_event(StreamId stream, uint64_t ticket) override;
 
-  // Tickets on the host. A ticket may count as not done while later work of its stream runs, never the reverse.
+  // Tickets on the host. A ticket may count as not done while later work of its stream runs, never the
+  // reverse.
   bool event_done(uint64_t ticket);
   void synchronize_event(uint64_t ticket);
   void synchronize_all();
 
-  // Pinned host memory. A block that streams read or write is handed out again only after they have passed, if they
-  // were named by record_host_use.
+  // Pinned host memory. A block that streams read or write is handed out again only after they have passed,
+  // if they were named by record_host_use.
   void* alloc_host(int64_t bytes);
   void free_host(void* p) noexcept;
   void record_host_use(void* p, StreamId stream);
@@ -111,8 +117,8 @@ class CudaDevice final : public Device {
   // Graphs. `pool` continues an earlier graph's pool; without it the graph gets one of its own.
   void begin_capture(StreamId stream, Ref<GraphPool> pool = {});
   Ref<GraphExec> end_capture(StreamId stream);
-  // Ends a capture into an existing graph: true when it was updated in place, false when it had to be made anew (an
-  // event says why).
+  // Ends a capture into an existing graph: true when it was updated in place, false when it had to be made
+  // anew (an event says why).
   bool end_capture(StreamId stream, GraphExec& graph);
   void cancel_capture(StreamId stream) noexcept;  // after an error between begin and end
   void launch(GraphExec& graph, StreamId stream);
@@ -149,11 +155,12 @@ class CudaDevice final : public Device {
     uint32_t id;
     StreamId origin;
     Ref<GraphPool> pool;
-    std::vector<StreamId> streams;       // the origin and those that joined by waiting for a ticket of the capture
-    std::vector<cuda::EventPtr> events;  // by ticket; a recorded event is a place in the graph, so each is used once
+    std::vector<StreamId> streams;  // the origin and those that joined by waiting for a ticket of the capture
+    std::vector<cuda::EventPtr>
+        events;  // by ticket; a recorded event is a place in the graph, so each is used once
   };
-  // The last events of a stream. A ticket older than the ring is as good as the event that took its place, which is
-  // later on the same stream.
+  // The last events of a stream. A ticket older than the ring is as good as the event that took its place,
+  // which is later on the same stream.
   struct StreamState {
     cuda::Stream stream = nullptr;
     std::mutex mutex;
@@ -210,8 +217,8 @@ class CudaTimer {
   cuda::EventPtr start_ = nullptr, stop_ = nullptr;
 };
 
-// The device of that index, opened on first use. Throws Error(device): no driver (and where it was looked for), or no
-// such index.
+// The device of that index, opened on first use. Throws Error(device): no driver (and where it was looked
+// for), or no such index.
 CudaDevice& cuda_device(int index);
 
 // Makes get_device and device_count know CUDA. Cheap: opens nothing.

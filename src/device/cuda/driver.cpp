@@ -21,8 +21,8 @@ struct LoadedDriver {
   }
 
   void load() {
-    // The driver comes with the kernel module, never with a toolkit: only the loader's search and the folders that
-    // containers and WSL mount it into.
+    // The driver comes with the kernel module, never with a toolkit: only the loader's search and the folders
+    // that containers and WSL mount it into.
     const char* const names[] = {"libcuda.so.1", "libcuda.so"};
     const std::string dirs[] = {"", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"};
     library = open_library(names, dirs);
@@ -40,8 +40,8 @@ struct LoadedDriver {
   table.member = reinterpret_cast<Result(*) parameters>(get(#symbol));
     PHLOX_CUDA_DRIVER_FUNCTIONS(PHLOX_CUDA_LOAD)
 #undef PHLOX_CUDA_LOAD
-    table.function_param =
-        reinterpret_cast<Result (*)(Function, size_t, size_t*, size_t*)>(library.symbol("cuFuncGetParamInfo"));
+    table.function_param = reinterpret_cast<Result (*)(Function, size_t, size_t*, size_t*)>(
+        library.symbol("cuFuncGetParamInfo"));
     if (!missing.empty()) {
       problem = cat(library.path, " lacks ", missing, ": the driver is older than CUDA 12.0");
       return;
@@ -63,9 +63,7 @@ struct LoadedDriver {
 LoadedDriver& loaded() { return root_object<LoadedDriver>(); }
 
 // The errors after which CUDA refuses everything else in this process.
-bool context_lost(Result r) {
-  return r == 214 || r == 700 || r == 702 || r == 710 || (r >= 714 && r <= 719);
-}
+bool context_lost(Result r) { return r == 214 || r == 700 || r == 702 || r == 710 || (r >= 714 && r <= 719); }
 
 std::string dotted(int major, int minor) { return cat(major, ".", minor); }
 
@@ -83,14 +81,17 @@ void driver_failed(const char* op, Result result) {
   }
   std::string remedy;
   if (context_lost(result))
-    remedy = "a kernel or copy before this call failed and CUDA's context is lost: this process cannot use the device "
-             "any more; run under compute-sanitizer to find the access";
+    remedy =
+        "a kernel or copy before this call failed and CUDA's context is lost: this process cannot use the "
+        "device "
+        "any more; run under compute-sanitizer to find the access";
   else if (result == 209 || result == 222)
     remedy = "the kernel was built for another chip: clear the kernel cache";
   else if (result >= 900 && result <= 908)
     remedy = "a step in the captured region cannot be captured: run it outside the capture";
   fail(result == out_of_memory ? ErrorCode::out_of_memory : ErrorCode::device,
-       {.op = op, .fact = cat("CUDA: ", text ? text : "unknown error", " (", name ? name : "?", ", ", result, ")"),
+       {.op = op,
+        .fact = cat("CUDA: ", text ? text : "unknown error", " (", name ? name : "?", ", ", result, ")"),
         .remedy = remedy});
 }
 
@@ -127,7 +128,8 @@ static std::string cudnn_version(const Library& l) {
   const auto f = reinterpret_cast<size_t (*)()>(l.symbol("cudnnGetVersion"));
   if (!f) return {};
   const int v = int(f());  // 91200 for 9.12.0; 8905 for 8.9.5
-  return v >= 10000 ? cat(v / 10000, ".", v / 100 % 100, ".", v % 100) : cat(v / 1000, ".", v / 100 % 10, ".", v % 100);
+  return v >= 10000 ? cat(v / 10000, ".", v / 100 % 100, ".", v % 100)
+                    : cat(v / 1000, ".", v / 100 % 10, ".", v % 100);
 }
 
 std::vector<LibraryInfo> library_report() {

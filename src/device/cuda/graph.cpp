@@ -26,13 +26,16 @@ bool CudaDevice::is_capturing(StreamId stream) const {
 }
 
 void CudaDevice::refuse_in_capture(StreamId stream, const char* op, const char* what) const {
-  if (!capturing() || !is_capturing(stream)) [[likely]] return;
-  fail(ErrorCode::device, {.op = op, .fact = "it cannot be captured into a graph", .got = what,
+  if (!capturing() || !is_capturing(stream)) [[likely]]
+    return;
+  fail(ErrorCode::device, {.op = op,
+                           .fact = "it cannot be captured into a graph",
+                           .got = what,
                            .remedy = "do it outside the captured region, or use pinned memory for copies"});
 }
 
-// The context cannot be awaited while a stream captures. What other streams run can be, and of a capturing stream
-// what it ran before.
+// The context cannot be awaited while a stream captures. What other streams run can be, and of a capturing
+// stream what it ran before.
 void CudaDevice::wait_for_running_work() noexcept {
   Current current(*this);
   if (!capturing()) {
@@ -41,13 +44,16 @@ void CudaDevice::wait_for_running_work() noexcept {
   }
   for (StreamId i = 0; i < stream_count(); ++i) {
     StreamState& s = streams_[i];
-    if (is_capturing(i)) driver_.event_synchronize(s.before_capture);
-    else driver_.stream_synchronize(s.stream);
+    if (is_capturing(i))
+      driver_.event_synchronize(s.before_capture);
+    else
+      driver_.stream_synchronize(s.stream);
   }
 }
 
 void CudaDevice::mark_before_capture(StreamState& s) {
-  if (!s.before_capture) driver_check("begin capture", driver_.event_create(&s.before_capture, event_no_timing));
+  if (!s.before_capture)
+    driver_check("begin capture", driver_.event_create(&s.before_capture, event_no_timing));
   driver_check("begin capture", driver_.event_record(s.before_capture, s.stream));
 }
 
@@ -65,8 +71,8 @@ void CudaDevice::begin_capture(StreamId stream, Ref<GraphPool> pool) {
   Current current(*this);
   mark_before_capture(streams_[stream]);
   memory_->route(stream, capture->pool->id());
-  // Relaxed: allocations and event queries may go on meanwhile, here and on other threads. The allocator is written
-  // for that: it never marks or asks a stream that captures.
+  // Relaxed: allocations and event queries may go on meanwhile, here and on other threads. The allocator is
+  // written for that: it never marks or asks a stream that captures.
   const Result r = driver_.begin_capture(native, capture_relaxed);
   if (r != success) {
     memory_->unroute(stream);
@@ -83,7 +89,8 @@ CudaDevice::Capture& CudaDevice::find_capture(StreamId stream) {
   fail(ErrorCode::device, {.op = "end capture", .fact = cat("stream ", stream, " did not begin a capture")});
 }
 
-// Ends the capture on CUDA's side and takes our records down, whatever CUDA says. `graph` is null if that failed.
+// Ends the capture on CUDA's side and takes our records down, whatever CUDA says. `graph` is null if that
+// failed.
 void CudaDevice::finish_capture(StreamId stream, Graph* graph, Ref<GraphPool>& pool) {
   std::unique_ptr<Capture> capture;
   Result r;
@@ -94,7 +101,8 @@ void CudaDevice::finish_capture(StreamId stream, Graph* graph, Ref<GraphPool>& p
     r = driver_.end_capture(streams_[stream].stream, graph);
     if (r != success) *graph = nullptr;
     for (StreamId s : found.streams) streams_[s].capture.store(nullptr, std::memory_order_release);
-    const auto at = std::find_if(captures_.begin(), captures_.end(), [&](const auto& c) { return c.get() == &found; });
+    const auto at =
+        std::find_if(captures_.begin(), captures_.end(), [&](const auto& c) { return c.get() == &found; });
     capture = std::move(*at);
     captures_.erase(at);
     --active_captures_;
@@ -149,8 +157,9 @@ bool CudaDevice::end_capture(StreamId stream, GraphExec& exec) {
   try {
     if (r != success) {
       if (r != graph_update_failure) driver_failed("update graph", r);
-      emit_event(EventKind::capture, cat("cuda:", index_, " graph"),
-                 cat("the new capture has another shape (reason ", info.result, "): the graph was made anew"));
+      emit_event(
+          EventKind::capture, cat("cuda:", index_, " graph"),
+          cat("the new capture has another shape (reason ", info.result, "): the graph was made anew"));
       instantiate(exec, graph, stream);
     }
   } catch (...) {
@@ -158,8 +167,8 @@ bool CudaDevice::end_capture(StreamId stream, GraphExec& exec) {
     throw;
   }
   driver_.graph_destroy(graph);
-  // The work may now use another pool's memory; the old pool must still outlive launches that run, which its release
-  // waits for.
+  // The work may now use another pool's memory; the old pool must still outlive launches that run, which its
+  // release waits for.
   exec.pool_ = std::move(pool);
   return r == success;
 }
@@ -207,7 +216,8 @@ void CudaDevice::wait_event(StreamId stream, uint64_t ticket) {
   const Stream native = native_stream(stream);
   Current current(*this);
   if (ticket & capture_bit) return join_capture(stream, ticket);
-  refuse_in_capture(stream, "wait for a ticket", "the ticket was recorded outside the capture, and a replay cannot see it");
+  refuse_in_capture(stream, "wait for a ticket",
+                    "the ticket was recorded outside the capture, and a replay cannot see it");
   std::unique_lock<std::mutex> lock;
   const EventPtr event = ticket_event(ticket, lock);
   driver_check("wait for a ticket", driver_.stream_wait_event(native, event, 0));
@@ -217,15 +227,18 @@ void CudaDevice::wait_event(StreamId stream, uint64_t ticket) {
 void CudaDevice::join_capture(StreamId stream, uint64_t ticket) {
   std::lock_guard lock(capture_mutex_);
   const uint32_t id = uint32_t(ticket >> 32) & 0x7fffffff, index = uint32_t(ticket);
-  const auto at = std::find_if(captures_.begin(), captures_.end(), [&](const auto& c) { return c->id == id; });
+  const auto at =
+      std::find_if(captures_.begin(), captures_.end(), [&](const auto& c) { return c->id == id; });
   if (at == captures_.end())
-    fail(ErrorCode::device, {.op = "wait for a ticket", .fact = "the ticket belongs to a graph capture that has ended",
+    fail(ErrorCode::device, {.op = "wait for a ticket",
+                             .fact = "the ticket belongs to a graph capture that has ended",
                              .remedy = "record a ticket after launching the graph"});
   Capture& c = **at;
   PHLOX_CHECK(index < c.events.size(), index);
   StreamState& s = streams_[stream];
   if (Capture* other = s.capture.load(); other && other != &c)
-    fail(ErrorCode::device, {.op = "wait for a ticket", .fact = "two graph captures cannot depend on each other"});
+    fail(ErrorCode::device,
+         {.op = "wait for a ticket", .fact = "two graph captures cannot depend on each other"});
   const bool joins = !s.capture.load();
   if (joins) mark_before_capture(s);
   driver_check("wait for a ticket", driver_.stream_wait_event(s.stream, c.events[index], 0));

@@ -7,8 +7,9 @@ namespace phlox {
 
 using namespace cuda;
 
-// Nothing here can report an error: an allocator in the middle of its books has nobody to tell. A dead context makes
-// every mark "done", since no work will run any more, and the next launch or copy says what happened.
+// Nothing here can report an error: an allocator in the middle of its books has nobody to tell. A dead
+// context makes every mark "done", since no work will run any more, and the next launch or copy says what
+// happened.
 
 void CudaMemory::quiesce() noexcept { device_.wait_for_running_work(); }
 
@@ -53,7 +54,8 @@ void CudaMemory::forget(uint64_t mark) noexcept {
 void* GpuMemory::allocate(int64_t bytes) noexcept {
   CudaDevice::Current current(device_);
   DevicePtr p = 0;
-  return device_.driver().memory_alloc(&p, size_t(bytes)) == success ? reinterpret_cast<void*>(uintptr_t(p)) : nullptr;
+  return device_.driver().memory_alloc(&p, size_t(bytes)) == success ? reinterpret_cast<void*>(uintptr_t(p))
+                                                                     : nullptr;
 }
 
 void GpuMemory::release(void* p, int64_t) noexcept {

@@ -1,5 +1,5 @@
-// The memories behind CUDA's caching allocators: a GPU's own, and its host's pinned memory. Both mark streams with
-// events from a pool. Called under the allocator's lock, on whatever thread allocates or frees.
+// The memories behind CUDA's caching allocators: a GPU's own, and its host's pinned memory. Both mark streams
+// with events from a pool. Called under the allocator's lock, on whatever thread allocates or frees.
 #pragma once
 #include <vector>
 

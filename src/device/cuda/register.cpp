@@ -4,7 +4,8 @@
 namespace phlox {
 
 void register_cuda_devices() {
-  register_device_provider({.kind = DeviceKind::cuda, .count = cuda::cuda_device_count,
+  register_device_provider({.kind = DeviceKind::cuda,
+                            .count = cuda::cuda_device_count,
                             .get = [](int index) -> Device& { return cuda_device(index); }});
 }
 
