@@ -29,7 +29,7 @@ class CPrinter final : public Printer, public HelperSink {
       const char* c = k_.params[p].written ? "" : "const ";
       params += cat("  ", c, t, "* const p", p, " = (", c, t, "*)w[", k_.params[p].word, "];\n");
     }
-    std::string s = c_prologue();
+    std::string s = guarded("PHLOX_C", c_prologue());
     s += types_;
     s += helpers_;
     // Without the attribute, 512-bit vectors are split on targets that prefer 256 bits.
@@ -48,9 +48,8 @@ class CPrinter final : public Printer, public HelperSink {
     const std::string e = scalar_type(d), name = cat(e, "x", n);
     if (types_.find(cat(" ", name, " ")) == std::string::npos) {
       const int bytes = int(dtype_bytes(d));
-      types_ += cat("typedef ", e, " ", name, " __attribute__((vector_size(", bytes * n, ")));\n");
-      types_ += cat("typedef ", e, " ", name, "_u __attribute__((vector_size(", bytes * n, "), aligned(", bytes,
-                    "), may_alias));\n");
+      types_ += guarded(cat("PHLOX_", name), cat("typedef ", e, " ", name, " __attribute__((vector_size(", bytes * n, ")));\ntypedef ", e, " ", name,
+                        "_u __attribute__((vector_size(", bytes * n, "), aligned(", bytes, "), may_alias));\n"));
     }
     return name;
   }

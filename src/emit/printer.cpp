@@ -19,7 +19,7 @@ void Printer::line(std::string_view text) {
 
 void Printer::helper(std::string_view name, std::string_view text) {
   if (!seen_.insert(std::string(name)).second) return;
-  helpers_ += text;
+  helpers_ += guarded(cat("PHLOX_", name), text);
 }
 
 std::string Printer::name(KValue v, int part) const {
@@ -27,6 +27,10 @@ std::string Printer::name(KValue v, int part) const {
   if (i.op == KOp::constant && i.type.lanes == 1) return literal(i.type.dtype, i.imm);
   if (is_uniform(i) || parts(i.type.lanes) == 1) return cat("v", v);
   return cat("v", v, "_", part);
+}
+
+std::string Printer::guarded(std::string_view name, std::string_view text) {
+  return cat("#ifndef ", name, "\n#define ", name, "\n", text, "#endif\n");
 }
 
 void Printer::define(KValue v, int part, KType t, std::string_view text) {

@@ -38,8 +38,10 @@ class Printer {
   void line_of(const P&... p) { line(cat(p...)); }
   // "const T name = " + text; the common form of a statement.
   void define(KValue v, int part, KType t, std::string_view text);
-  // Prints a helper function once, before the kernel.
+  // Prints a helper function once, before the kernel. Texts share translation units, so every definition but the
+  // kernel itself is guarded by its name; equal names mean equal text.
   void helper(std::string_view name, std::string_view text);
+  static std::string guarded(std::string_view name, std::string_view text);
   // The text of a scalar op on scalars; empty where the dialect must spell it.
   std::string scalar_text(const KInst& i);
   static const char* scalar_type(DType d);                    // C name of a number in a register: "f32", "i64"

@@ -111,6 +111,10 @@ class Parse {
     fail(ErrorCode::invalid_argument, {.op = "parse_kernel", .fact = std::string(what), .got = cat("line ", line)});
   }
   void space() { while (*p_ == ' ' || *p_ == '\n') ++p_; }
+  bool more_on_line(char c) {
+    while (*p_ == ' ') ++p_;
+    return *p_ == c;
+  }
   bool at(std::string_view t) {
     space();
     return std::string_view(p_).substr(0, t.size()) == t;
@@ -205,13 +209,14 @@ class Parse {
     if (i.op == KOp::scalar) { expect("."); i.scalar = scalar(); }
     if (i.op == KOp::lane_fold) { expect("."); i.combine = combine(); }
     i.type = type();
-    while (accept("%")) {
+    while (more_on_line('%')) {
+      expect("%");
       if (i.operand_count == 3) error("more than three operands");
       i.operand[i.operand_count++] = KValue(bounded(int64_t(v) - 1));
     }
     if (i.op == KOp::local) i.space = accept("shared") ? Space::shared : (expect("stack"), Space::stack);
     if (accept("unroll")) i.hint = LoopHint::unroll;
-    if (accept("#")) i.imm = integer();
+    if (more_on_line('#') && accept("#")) i.imm = integer();
     k_.insts.push_back(i);
     k_.blocks[b].insts.push_back(v);
     if (opens_block(i.op)) {
