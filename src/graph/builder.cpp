@@ -119,6 +119,11 @@ int wrap_dim(int64_t d, int rank, const char* op) {
   return int(d < 0 ? d + n : d);
 }
 
+Val Args::random_state() const {
+  PHLOX_CHECK(g_.random_state, op_.schema.name, " is random but no random state was given");
+  return g_.random_state;
+}
+
 int Args::dim(int i, int rank) const { return wrap_dim(this->i(i), rank, name()); }
 
 // --- Vjp

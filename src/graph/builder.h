@@ -31,6 +31,7 @@ class GraphBuilder {
   Vals call(const OpInfo& op, std::span<const Arg> args);
   Val wrap(GraphValue v) { return {this, v}; }
   void outputs(std::span<const Val> vals);
+  Val random_state;  // i64[2], seed and offset: the hidden operand of random ops
 
  private:
   Graph& graph_;
@@ -60,6 +61,7 @@ class Args {
   Ints ints(int i) const;               // int[], fixed with guards
   std::optional<DType> dtype(int i) const;
   std::string_view s(int i) const;
+  Val random_state() const;             // the hidden operand of a random op
   int dim(int i, int rank) const;       // a dimension index, wrapped; error when out of range
 
   // The user errors of this op. `arg`: which argument; got and expected as text.

@@ -47,7 +47,7 @@ class Graph {
   NodeId add_node(const OpInfo& op, std::span<const Arg> args, std::span<const TensorType> results);
   void set_outputs(std::span<const GraphValue> outputs) { outputs_.clear(); outputs_.append(outputs.begin(), outputs.end()); }
 
-  const std::vector<Node>& nodes() const { return nodes_; }
+  const std::deque<Node>& nodes() const { return nodes_; }
   Node& node(NodeId n) { return nodes_[n]; }
   const Node& node(NodeId n) const { return nodes_[n]; }
   const ValueInfo& value(GraphValue v) const { return values_[v]; }
@@ -58,13 +58,14 @@ class Graph {
   bool is_number(GraphValue input) const { return numbers_.size() > input && numbers_[input]; }
 
   void set_weak(GraphValue v) { values_[v].type.weak = true; }  // a wrapped number
+  void set_strides(GraphValue v, Dims strides) { values_[v].type.strides = std::move(strides); }  // where it is stored
   Arg keep(const Arg& a);  // a copy whose lists and strings live in this graph
   uint32_t current_group = 0;
   const char* current_location = nullptr;
 
  private:
-  std::vector<Node> nodes_;
-  std::vector<ValueInfo> values_;
+  std::deque<Node> nodes_;        // deques: references stay valid while a rule appends
+  std::deque<ValueInfo> values_;
   SmallVector<GraphValue, 4> inputs_, outputs_;
   std::vector<bool> numbers_;
   std::deque<std::vector<Arg>> lists_;

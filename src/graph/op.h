@@ -14,6 +14,7 @@
 
 #include "graph/arg.h"
 #include "graph/schema.h"
+#include "type/host_call.h"
 #include "type/tensor_type.h"
 
 namespace phlox {
@@ -26,7 +27,6 @@ class Vjp;
 class ElementContext;  // ops/element.h
 struct Sv;             // loop/builder.h
 struct Node;
-struct HostTensor;     // ops/host.h: what references compute on
 
 using Vals = SmallVector<Val, 2>;
 using TypeRule = void (*)(const Args& a, SmallVector<TensorType, 2>& results);
@@ -34,7 +34,7 @@ using ExpandRule = Vals (*)(const Args& a);
 using VjpRule = void (*)(Vjp& v);
 using LoopRule = Sv (*)(ElementContext& c, std::span<const Sv> index);
 using StoreRule = void (*)(ElementContext& c, uint32_t out_param);
-using ReferenceRule = void (*)(const Node& node, std::span<const HostTensor> in, std::span<HostTensor> out);
+using ReferenceRule = HostFunction;  // on whole tensors in host memory
 
 enum class Effects : uint8_t {
   none = 0,
@@ -64,7 +64,8 @@ struct OpRecord {
   const char* native = nullptr;    // extern: name of its entry in native/
   VjpRule vjp = nullptr;
   Forms forms = Forms::none;
-  bool view = false;               // a loop op that only moves indices
+  bool view = false;               // only moves indices: eager results alias the operand where strides can say it
+  bool must_alias = false;         // a view that is an error where strides cannot say it
   Effects effects = Effects::none;
   Autocast autocast = Autocast::none;
   uint64_t static_args = 0;        // bit i: argument i is part of the key although its type is run-time

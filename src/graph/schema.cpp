@@ -84,6 +84,7 @@ struct Parser {
     const std::string_view w = word();
     bool known = false;
     for (auto& n : type_names) if (w == n.text) { p.type = n.type; known = true; }
+    p.symbolic = w == "SymInt";
     if (!known) bad("a type");
     if (eat("(")) {  // alias annotation: (a), (a!), (a -> *)
       while (at < text.size() && text[at] != ')') { p.mutated |= text[at] == '!'; ++at; }

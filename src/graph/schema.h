@@ -20,6 +20,7 @@ struct SchemaParam {
   bool optional = false;       // T?
   bool optional_items = false; // Tensor?[]
   int fixed_size = 0;          // int[2]: one int stands for all
+  bool symbolic = false;       // SymInt: may be a run-time size; a plain int is part of a call's key
   bool kwarg_only = false;
   bool mutated = false;        // Tensor(a!)
   bool has_default = false;

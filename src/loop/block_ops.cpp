@@ -12,14 +12,12 @@ namespace baseline {
 
 const BlockOps& baseline_block_ops() { return baseline::table; }
 
-bool has_avx2() {
+const BlockOps& block_ops() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_block_ops();
 #endif
+  return baseline_block_ops();
 }
-const BlockOps& block_ops() { return has_avx2() ? avx2_block_ops() : baseline_block_ops(); }
 
 void round_block(DType d, void* block, int64_t n) {
   float* v = static_cast<float*>(block);

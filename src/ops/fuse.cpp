@@ -35,7 +35,7 @@ class Fuser : public ElementSource {
         index.push_back(b_.axis(axis));
       }
       const Sv value = b_.cast(compute(v, index, {}), info.type.dtype);  // the store's own rounding
-      pending.push_back({v, b_.linear(index, contiguous_strides(shape)), value, domain});
+      pending.push_back({v, b_.linear(index, strides_of(info.type)), value, domain});
     }
     for (GraphValue v : outputs)
       for (const Pending& p : pending)

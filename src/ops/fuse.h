@@ -14,7 +14,7 @@ struct FusedLoop {
   std::vector<GraphValue> outputs;  // of its out params, which follow
 };
 
-// `outputs` are stored contiguously in their declared dtype. A scatter must be the only output; its param is inout and
+// `outputs` are stored in their declared dtype and strides. A scatter must be the only output; its param is inout and
 // already holds the base.
 FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer);
 

@@ -1,6 +1,7 @@
 // Elementwise primitives: one record per scalar op, and constants, casts, index ramps and random bits.
 #include <cmath>
 
+#include "ops/arith.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -31,37 +32,37 @@ static Sv map_element(ElementContext& c, std::span<const Sv> index) {
 
 // --- gradients of the scalar ops
 
-static Val like(Val a, double v) { return full(*a.g, a.shape(), a.dtype(), v); }
+static Val filled(Val a, double v) { return full(*a.g, a.shape(), a.dtype(), v); }
 static Val add(Val a, Val b) { return map(Scalar::add, a, b); }
 static Val sub(Val a, Val b) { return map(Scalar::sub, a, b); }
 static Val mul(Val a, Val b) { return map(Scalar::mul, a, b); }
 static Val div(Val a, Val b) { return map(Scalar::div, a, b); }
 static Val neg(Val a) { return map(Scalar::neg, a); }
-static Val zero_where(Val cond, Val a) { return map(Scalar::select, cond, like(a, 0), a); }
+static Val zero_where(Val cond, Val a) { return map(Scalar::select, cond, filled(a, 0), a); }
 
 // The derivative of a one-operand op at x with result y.
 static Val derivative(Scalar op, Val x, Val y) {
-  const Val one = like(x, 1);
+  const Val one = filled(x, 1);
   switch (op) {
-    case Scalar::neg: return like(x, -1);
+    case Scalar::neg: return filled(x, -1);
     case Scalar::abs:  // sign(x)
-      return sub(cast(map(Scalar::lt, like(x, 0), x), x.dtype()), cast(map(Scalar::lt, x, like(x, 0)), x.dtype()));
-    case Scalar::sqrt: return div(like(x, 0.5), y);
-    case Scalar::rsqrt: return mul(like(x, -0.5), mul(y, mul(y, y)));
+      return sub(cast(map(Scalar::lt, filled(x, 0), x), x.dtype()), cast(map(Scalar::lt, x, filled(x, 0)), x.dtype()));
+    case Scalar::sqrt: return div(filled(x, 0.5), y);
+    case Scalar::rsqrt: return mul(filled(x, -0.5), mul(y, mul(y, y)));
     case Scalar::exp: return y;
-    case Scalar::exp2: return mul(y, like(x, M_LN2));
+    case Scalar::exp2: return mul(y, filled(x, M_LN2));
     case Scalar::expm1: return add(y, one);
     case Scalar::log: return div(one, x);
-    case Scalar::log2: return div(like(x, 1 / M_LN2), x);
-    case Scalar::log10: return div(like(x, 1 / M_LN10), x);
+    case Scalar::log2: return div(filled(x, 1 / M_LN2), x);
+    case Scalar::log10: return div(filled(x, 1 / M_LN10), x);
     case Scalar::log1p: return div(one, add(x, one));
     case Scalar::sigmoid: return mul(y, sub(one, y));
     case Scalar::tanh: return sub(one, mul(y, y));
-    case Scalar::erf: return mul(like(x, 2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
-    case Scalar::erfc: return mul(like(x, -2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
-    case Scalar::erfinv: return mul(like(x, std::sqrt(M_PI) / 2), map(Scalar::exp, mul(y, y)));
+    case Scalar::erf: return mul(filled(x, 2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
+    case Scalar::erfc: return mul(filled(x, -2 / std::sqrt(M_PI)), map(Scalar::exp, neg(mul(x, x))));
+    case Scalar::erfinv: return mul(filled(x, std::sqrt(M_PI) / 2), map(Scalar::exp, mul(y, y)));
     case Scalar::normal_cdf:
-      return mul(like(x, 1 / std::sqrt(2 * M_PI)), map(Scalar::exp, mul(like(x, -0.5), mul(x, x))));
+      return mul(filled(x, 1 / std::sqrt(2 * M_PI)), map(Scalar::exp, mul(filled(x, -0.5), mul(x, x))));
     case Scalar::sin: return map(Scalar::cos, x);
     case Scalar::cos: return neg(map(Scalar::sin, x));
     case Scalar::tan: return add(one, mul(y, y));
@@ -101,24 +102,24 @@ static void map_vjp(Vjp& v) {
   } else if constexpr (op == Scalar::min || op == Scalar::max) {
     // Equal operands share the gradient evenly, as ATen does.
     const Val b = v.in(1), lo = op == Scalar::max ? b : x, hi = op == Scalar::max ? x : b;
-    const Val half = map(Scalar::select, map(Scalar::eq, x, b), mul(g, like(g, 0.5)), g);
+    const Val half = map(Scalar::select, map(Scalar::eq, x, b), mul(g, filled(g, 0.5)), g);
     if (v.needs(0)) v.set(0, zero_where(map(Scalar::lt, hi, lo), half));
     if (v.needs(1)) v.set(1, zero_where(map(Scalar::lt, lo, hi), half));
   } else if constexpr (op == Scalar::fmod) {
     v.set(0, g);
     if (v.needs(1)) v.set(1, neg(mul(g, map(Scalar::trunc, div(x, v.in(1))))));
   } else if constexpr (op == Scalar::select) {
-    if (v.needs(1)) v.set(1, map(Scalar::select, x, g, like(g, 0)));
-    if (v.needs(2)) v.set(2, map(Scalar::select, x, like(g, 0), g));
+    if (v.needs(1)) v.set(1, map(Scalar::select, x, g, filled(g, 0)));
+    if (v.needs(2)) v.set(2, map(Scalar::select, x, filled(g, 0), g));
   } else if constexpr (op == Scalar::pow) {
     const Val b = v.in(1), y = v.out();
     if (v.needs(0)) {
-      const Val d = mul(b, map(Scalar::pow, x, sub(b, like(b, 1))));
-      v.set(0, mul(g, zero_where(map(Scalar::eq, b, like(b, 0)), d)));
+      const Val d = mul(b, map(Scalar::pow, x, sub(b, filled(b, 1))));
+      v.set(0, mul(g, zero_where(map(Scalar::eq, b, filled(b, 0)), d)));
     }
     if (v.needs(1)) {
       // 0^b has derivative 0 for b >= 0, where log(0) would give NaN.
-      const Val at_zero = map(Scalar::band, map(Scalar::eq, x, like(x, 0)), map(Scalar::le, like(b, 0), b));
+      const Val at_zero = map(Scalar::band, map(Scalar::eq, x, filled(x, 0)), map(Scalar::le, filled(b, 0), b));
       v.set(1, mul(g, zero_where(at_zero, mul(y, map(Scalar::log, x)))));
     }
   } else if constexpr (op == Scalar::atan2) {
@@ -130,7 +131,7 @@ static void map_vjp(Vjp& v) {
     if (v.needs(1)) v.set(1, mul(g, div(v.in(1), v.out())));
   } else {
     if (const Val d = derivative(op, x, v.out())) v.set(0, mul(g, d));
-    else v.set(0, like(x, 0));
+    else v.set(0, filled(x, 0));
   }
 }
 
@@ -202,6 +203,27 @@ static constexpr Op op_stop_gradient{{
     .view = true,
 }};
 
+// A new tensor with the same values.
+static constexpr Op op_copy{{
+    .schema = "prim::copy(Tensor a) -> Tensor",
+    .type = map_type,
+    .loop = [](ElementContext& c, std::span<const Sv> index) { return c.in(0, index); },
+    .vjp = [](Vjp& v) { v.set(0, v.grad()); },
+}};
+Val copy(Val a) {
+  const Arg args[] = {Arg::of_value(a.id)};
+  return a.g->call(op_info(op_copy), args)[0];
+}
+// The values of src in dst's shape, dtype and strides: what eager stores through a view.
+static constexpr Op op_copy_to{{
+    .schema = "prim::copy_to(Tensor dst, Tensor src) -> Tensor",
+    .expand = [](const Args& a) -> Vals {
+      const Val r = copy(cast(broadcast_to(a[1], a[0].shape(), "copy_"), a[0].dtype()));
+      r.g->graph().set_strides(r.id, a[0].type().strides);
+      return {r};
+    },
+}};
+
 static Dims arg_dims(const Args& a, int i) { return a.dims(i); }
 static constexpr Op op_full{{
     .schema = "prim::full(SymInt[] shape, Scalar value, ScalarType dtype) -> Tensor",
@@ -247,12 +269,13 @@ static constexpr Op op_random{{
       const Sv counter = c.loop.linear(index, contiguous_strides(c.out().shape));
       return c.loop.philox(c.in(0, zero), c.in(0, one), counter, int(c.integer(2)));
     },
+    .effects = Effects::random,
 }};
 
 static const Op* const map_ops[] = {
 #define LIST_MAP(name, n) &op_##name,
 #define LIST_TEST(name) &op_##name,
-    EACH_MAP(LIST_MAP) EACH_TEST(LIST_TEST) &op_cast, &op_bitcast, &op_stop_gradient, &op_full, &op_iota, &op_random};
+    EACH_MAP(LIST_MAP) EACH_TEST(LIST_TEST) &op_cast, &op_bitcast, &op_stop_gradient, &op_full, &op_iota, &op_random, &op_copy, &op_copy_to};
 OpFamily map_family() { return map_ops; }
 
 // --- builders

@@ -20,6 +20,7 @@ void install_number_rule();  // lets Args turn numbers into values
 Val map(Scalar op, Val a, Val b = {}, Val c = {});
 Val cast(Val a, DType d);
 Val bitcast(Val a, DType d);
+Val copy(Val a);          // a new tensor with the same values
 Val stop_gradient(Val a);
 Val full(GraphBuilder& g, const Dims& shape, DType d, double v);
 Val full_int(GraphBuilder& g, const Dims& shape, DType d, int64_t v);

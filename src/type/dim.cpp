@@ -413,9 +413,9 @@ bool DimEnv::guards_hold(std::span<const int64_t> symbols) const {
 bool DimEnv::decide(DimGuard::Kind kind, Dim a, Dim b) {
   const int64_t x = evaluate(a, hints_), y = evaluate(b, hints_);
   const bool holds = kind == DimGuard::Kind::eq ? x == y : x < y;
-  if (pattern_keyed_ && kind == DimGuard::Kind::eq && !holds) {
-    const bool bare_a = a.symbol_id() >= 0, bare_b = b.symbol_id() >= 0;
-    if ((bare_a || a.is(1)) && (bare_b || b.is(1))) return false;
+  if (keyed_ && kind == DimGuard::Kind::eq && !holds) {
+    auto keyed = [&](Dim d) { return d.is(1) || (d.symbol_id() >= 0 && d.symbol_id() < keyed_); };
+    if (keyed(a) && keyed(b)) return false;
   }
   for (const DimGuard& g : guards_)
     if (g.kind == kind && g.a == a && g.b == b) return holds;

@@ -66,10 +66,12 @@ struct DimGuard {
 // Example sizes of the symbols and the guards recorded so far. One is current per thread while a graph is built.
 class DimEnv {
  public:
-  explicit DimEnv(std::span<const int64_t> hints = {}, bool pattern_keyed = false)
-      : pattern_keyed_(pattern_keyed) { hints_.append(hints.begin(), hints.end()); }
+  explicit DimEnv(std::span<const int64_t> hints = {}, int keyed = 0) : keyed_(keyed) {
+    hints_.append(hints.begin(), hints.end());
+  }
   Dim new_symbol(int64_t hint);
   const Ints& hints() const { return hints_; }
+  int keyed() const { return keyed_; }
   const std::vector<DimGuard>& guards() const { return guards_; }
   bool guards_hold(std::span<const int64_t> symbols) const;
 
@@ -79,7 +81,7 @@ class DimEnv {
   bool decide(DimGuard::Kind kind, Dim a, Dim b);
   Ints hints_;
   std::vector<DimGuard> guards_;
-  bool pattern_keyed_;  // the key already separates "symbol = symbol" and "symbol = 1" classes: no guard needed
+  int keyed_;  // of the first `keyed_` symbols the key already tells which are equal or 1: no guard needed
 };
 
 class DimEnvScope {  // makes an environment current on this thread

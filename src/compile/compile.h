@@ -1,0 +1,39 @@
+// compile: Graph x Target -> Program, a pure function. The pipeline, in order; each pass has a name, a timer and a dump
+// (PHLOX_DUMP=dir):
+//   decompose   composites become loop and extern ops
+//   simplify    equal nodes merge, identities vanish, dead nodes go
+//   partition   which values are buffers, and which are computed together in one loop
+//   lower       loops become kernels (schedule tables) and text
+//   plan        buffers, lifetimes, steps
+#pragma once
+#include "graph/graph.h"
+#include "program/program.h"
+#include "type/target.h"
+
+namespace phlox {
+
+struct CompileOptions {
+  bool fuse = true;            // off: every op is a kernel of its own (a test axis)
+  bool keep_loop_text = true;  // for the interpreter and reports
+};
+
+struct CompileReport {
+  struct Pass { const char* name; double ms; };
+  std::vector<Pass> passes;
+  int graph_nodes = 0, kernels = 0, unique_kernels = 0, steps = 0;
+};
+
+Ref<Program> compile_graph(const Graph& g, const Target& target, const CompileOptions& options = {},
+                           CompileReport* report = nullptr);
+
+// Passes, open to tests.
+Graph simplify(const Graph& g);
+// The values that get memory, and the groups of them that one kernel computes, in an order that can run.
+struct Partition {
+  std::vector<bool> is_buffer;
+  struct Group { std::vector<GraphValue> outputs; NodeId extern_node = no_node; };
+  std::vector<Group> groups;
+};
+Partition partition(const Graph& g, const CompileOptions& options);
+
+}  // namespace phlox

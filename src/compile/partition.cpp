@@ -1,0 +1,390 @@
+// partition: which values get memory, and which are computed by one kernel.
+//
+// Every computing node (elementwise, reduction, gather, random) joins a cluster. A cluster has a full domain (points of
+// its widest values) and, once it holds a reduction, a row domain (points that are left). A node joins the cluster of
+// one of its producers when its domain is one of these and no cycle arises; clusters of one domain that meet at a node
+// merge. Views and constants belong to no cluster: whoever reads them computes their indices. Values that cross clusters
+// become buffers, unless computing them again costs less than the memory traffic.
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/event.h"
+#include "compile/compile.h"
+#include "ops/fuse.h"
+
+namespace phlox {
+
+namespace {
+
+enum class NodeKind : uint8_t { leaf, view, map, reduce, alone, external };
+
+NodeKind kind_of(const Node& n) {
+  const OpRecord& r = n.op->op->record;
+  const std::string& name = n.op->schema.name;
+  if (r.stores) return NodeKind::alone;
+  if (!r.loop) return NodeKind::external;
+  if (name == "prim::full" || name == "prim::iota") return NodeKind::leaf;
+  if (r.view) return NodeKind::view;
+  if (name == "prim::reduce") return NodeKind::reduce;
+  if (name == "prim::contract" || name == "prim::conv" || name == "prim::scan") return NodeKind::alone;
+  return NodeKind::map;
+}
+
+// Ops that read an operand at scattered or overlapping positions: the operand must be memory, or it would be computed
+// many times.
+bool needs_buffer(const Node& n, int arg) {
+  const std::string& name = n.op->schema.name;
+  if (name == "prim::contract" || name == "prim::conv" || name == "prim::fold" || name == "prim::scan") return true;
+  if (name == "prim::gather" || name == "prim::scatter") return arg == 0;
+  if (name == "prim::unfold") return true;
+  return false;
+}
+
+// Rough cost of one element of an op, in additions.
+int op_cost(const Node& n) {
+  if (n.op->schema.name == "prim::random") return 60;
+  const std::string_view name = std::string_view(n.op->schema.name).substr(6);
+  static constexpr const char* cheap[] = {"add", "sub", "mul", "neg", "abs", "min", "max", "select", "cast", "lt", "le",
+                                          "eq", "ne", "band", "bor", "bxor", "bnot", "fma", "shl", "shr"};
+  for (const char* c : cheap) if (name == c) return 1;
+  if (name == "div" || name == "sqrt" || name == "rsqrt") return 3;
+  return 12;
+}
+
+struct Cluster {
+  Dim full = 0, row = 0;
+  bool has_row = false;
+  Ints reduced;                      // dims that its reductions remove, with the rank they are counted in
+  int reduced_rank = 0;
+  std::vector<NodeId> nodes;
+  std::vector<uint64_t> ancestors;   // bit set over clusters
+  uint32_t merged_into = ~0u;
+  bool alone = false;
+};
+
+class Partitioner {
+ public:
+  Partitioner(const Graph& g, const CompileOptions& options)
+      : g_(g), options_(options), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), forced_(g.value_count()) {}
+
+  Partition run() {
+    for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
+    force_buffers();
+    for (NodeId n = 0; n < kind_.size(); ++n)
+      if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
+    choose_buffers();
+    for (bool again = true; again;) again = split_costly_groups();
+    return order_groups();
+  }
+
+ private:
+  bool computing(GraphValue v) const {
+    const NodeId n = g_.value(v).node;
+    return n != no_node && kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view;
+  }
+
+  // Calls f(value) for the computing producers (and inputs) behind an operand, through views.
+  template <class F>
+  void behind(GraphValue v, F&& f) const {
+    const NodeId n = g_.value(v).node;
+    if (n == no_node || forced_[v] || computing(v)) { f(v); return; }
+    for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) { behind(a.value, f); });
+  }
+  template <class F>
+  void producers(NodeId n, F&& f) const {
+    for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) { behind(a.value, f); });
+  }
+
+  void force_buffers() {
+    for (GraphValue v : g_.inputs()) forced_[v] = true;
+    for (NodeId n = 0; n < kind_.size(); ++n) {
+      const Node& node = g_.node(n);
+      if (kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external) for (GraphValue v : node.results) forced_[v] = true;
+      for (int i = 0; i < int(node.args.size()); ++i) {
+        const bool whole = kind_[n] == NodeKind::external || (node.op->op->record.stores && i == 0);
+        if (!whole && !needs_buffer(node, i)) continue;
+        for_each_value(std::span<const Arg>(&node.args[i], 1), [&](const Arg& a) {
+          // Externs and in-place stores take dense memory; others read through views.
+          if (whole) forced_[a.value] = true;
+          else behind(a.value, [&](GraphValue v) { forced_[v] = true; });
+        });
+      }
+    }
+    for (GraphValue v : g_.outputs()) forced_[v] = true;
+  }
+
+  uint32_t root(uint32_t c) const {
+    while (clusters_[c].merged_into != ~0u) c = clusters_[c].merged_into;
+    return c;
+  }
+  bool is_ancestor(uint32_t a, uint32_t of) const {
+    const auto& s = clusters_[of].ancestors;
+    return a / 64 < s.size() && (s[a / 64] >> (a % 64) & 1);
+  }
+  // `c` now also depends on `a` and on all that `a` depends on; so does everything that depends on c.
+  void add_ancestor(uint32_t c, uint32_t a) {
+    if (is_ancestor(a, c)) return;
+    std::vector<uint64_t> add = clusters_[a].ancestors;
+    if (add.size() <= a / 64) add.resize(a / 64 + 1);
+    add[a / 64] |= uint64_t(1) << (a % 64);
+    auto join = [&](uint32_t x) {
+      auto& s = clusters_[x].ancestors;
+      if (s.size() < add.size()) s.resize(add.size());
+      for (size_t i = 0; i < add.size(); ++i) s[i] |= add[i];
+    };
+    join(c);
+    for (uint32_t x = 0; x < clusters_.size(); ++x)
+      if (x != c && clusters_[x].merged_into == ~0u && is_ancestor(c, x)) join(x);
+  }
+
+  struct Domain { Dim full, row; bool reduces = false; Ints dims; int rank = 0; };
+  Domain domain(NodeId n) const {
+    const Node& node = g_.node(n);
+    Domain d;
+    d.full = g_.type(node.results[0]).numel();
+    if (kind_[n] == NodeKind::reduce) {
+      const TensorType& in = g_.type(node.args[0].value);
+      d.row = d.full;
+      d.full = in.numel();
+      d.reduces = true;
+      d.rank = in.rank();
+      for (const Arg& a : node.args[1].items()) d.dims.push_back(a.as_dim().value());
+    }
+    return d;
+  }
+  static bool fits(const Cluster& c, const Domain& d) {
+    if (c.alone) return false;
+    if (d.reduces)
+      return d.full == c.full && (!c.has_row || (c.row == d.row && c.reduced == d.dims && c.reduced_rank == d.rank));
+    return d.full == c.full || (c.has_row && d.full == c.row);
+  }
+  static void take(Cluster& c, const Domain& d) {
+    if (!d.reduces || c.has_row) return;
+    c.has_row = true;
+    c.row = d.row;
+    c.reduced = d.dims;
+    c.reduced_rank = d.rank;
+  }
+
+  void place(NodeId n) {
+    std::vector<uint32_t> before;  // clusters of the producers, latest first
+    producers(n, [&](GraphValue v) {
+      if (g_.value(v).node == no_node || cluster_[g_.value(v).node] == ~0u) return;
+      const uint32_t c = root(cluster_[g_.value(v).node]);
+      if (std::find(before.begin(), before.end(), c) == before.end()) before.push_back(c);
+    });
+    std::sort(before.rbegin(), before.rend());
+    const Domain d = domain(n);
+    uint32_t home = ~0u;
+    if (options_.fuse && kind_[n] != NodeKind::alone && kind_[n] != NodeKind::external)
+      for (uint32_t c : before) {
+        if (!fits(clusters_[c], d) || clusters_[c].nodes.size() >= 150) continue;
+        bool cycle = false;
+        for (uint32_t p : before) cycle |= p != c && is_ancestor(c, p);
+        if (!cycle) { home = c; break; }
+      }
+    if (home == ~0u) {
+      home = uint32_t(clusters_.size());
+      Cluster c;
+      c.full = d.full;
+      c.alone = kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external || !options_.fuse;
+      clusters_.push_back(c);
+    }
+    take(clusters_[home], d);
+    clusters_[home].nodes.push_back(n);
+    cluster_[n] = home;
+    for (uint32_t p : before) if (p != home) add_ancestor(home, p);
+    for (uint32_t p : before) if (p != home) try_merge(home, p);
+  }
+
+  // Merges cluster p, which feeds `home`, into it when the domains agree and nothing lies between them.
+  void try_merge(uint32_t home, uint32_t p) {
+    Cluster &a = clusters_[home], &b = clusters_[p];
+    if (a.alone || b.alone || b.merged_into != ~0u || a.full != b.full || a.nodes.size() + b.nodes.size() > 150) return;
+    if (a.has_row && b.has_row && !(a.row == b.row && a.reduced == b.reduced && a.reduced_rank == b.reduced_rank)) return;
+    // A cluster between p and home would end up both before and after the merged one.
+    for (uint32_t x = 0; x < clusters_.size(); ++x)
+      if (x != home && x != p && clusters_[x].merged_into == ~0u && is_ancestor(p, x) && is_ancestor(x, home)) return;
+    if (!a.has_row && b.has_row) { a.has_row = true; a.row = b.row; a.reduced = b.reduced; a.reduced_rank = b.reduced_rank; }
+    a.nodes.insert(a.nodes.end(), b.nodes.begin(), b.nodes.end());
+    std::sort(a.nodes.begin(), a.nodes.end());
+    b.merged_into = home;
+    const std::vector<uint64_t> up = b.ancestors;
+    for (uint32_t x = 0; x < up.size() * 64; ++x)
+      if (up[x / 64] >> (x % 64) & 1 && root(x) != home) add_ancestor(home, root(x));
+    for (uint32_t x = 0; x < clusters_.size(); ++x)
+      if (x != home && clusters_[x].merged_into == ~0u && is_ancestor(p, x)) add_ancestor(x, home);
+  }
+
+  // --- buffers
+
+  bool crosses(GraphValue v) const {
+    bool out = false;
+    const uint32_t home = root(cluster_[g_.value(v).node]);
+    for (NodeId user : users_[v]) out = out || root(cluster_[user]) != home;
+    return out;
+  }
+
+  // Computing v again in another cluster: the additions it takes, or a large number; reductions on the way are noted.
+  int again_cost(GraphValue v, std::vector<GraphValue>& wide_reads, std::vector<GraphValue>& reductions, int depth) const {
+    const NodeId n = g_.value(v).node;
+    if (n == no_node || forced_[v] || buffer_[v]) {
+      if (std::find(wide_reads.begin(), wide_reads.end(), v) == wide_reads.end()) wide_reads.push_back(v);
+      return 0;
+    }
+    if (kind_[n] == NodeKind::leaf) return 0;
+    if (kind_[n] == NodeKind::reduce) { reductions.push_back(v); return 0; }
+    if (depth > 16) return 1000;
+    int cost = kind_[n] == NodeKind::view ? 0 : op_cost(g_.node(n));
+    for_each_value(std::span<const Arg>(g_.node(n).args),
+                   [&](const Arg& a) { cost += again_cost(a.value, wide_reads, reductions, depth + 1); });
+    return cost;
+  }
+
+  void choose_buffers() {
+    users_.assign(g_.value_count(), {});
+    for (NodeId n = 0; n < kind_.size(); ++n)
+      if (cluster_[n] != ~0u) producers(n, [&](GraphValue v) { users_[v].push_back(n); });
+    buffer_ = forced_;
+    std::vector<GraphValue> wide;
+    for (NodeId n = 0; n < kind_.size(); ++n) {
+      if (kind_[n] != NodeKind::map && kind_[n] != NodeKind::reduce) continue;
+      for (GraphValue v : g_.node(n).results) {
+        if (buffer_[v] || !crosses(v)) continue;
+        std::vector<GraphValue> reads, reductions;
+        if (kind_[n] == NodeKind::map && again_cost(v, reads, reductions, 0) <= 12 && reads.size() <= 2) {
+          for (GraphValue r : reductions) buffer_[r] = true;
+          continue;
+        }
+        buffer_[v] = true;
+      }
+    }
+  }
+
+  std::vector<GraphValue> group_outputs(const Cluster& c) const {
+    std::vector<GraphValue> out;
+    for (NodeId n : c.nodes) for (GraphValue v : g_.node(n).results) if (buffer_[v]) out.push_back(v);
+    return out;
+  }
+
+  // Fusing is only right while no value is computed at more points than its cluster has. Where a reduction would be
+  // repeated for other points (its result is read along other axes than its own), it becomes a buffer of its own.
+  bool split_costly_groups() {
+    bool changed = false;
+    for (Cluster& c : clusters_) {
+      if (c.merged_into != ~0u || c.alone || !c.has_row) continue;
+      const std::vector<GraphValue> outputs = group_outputs(c);
+      if (outputs.empty()) continue;
+      std::vector<bool> read = buffer_;
+      for (GraphValue v : outputs) read[v] = false;
+      const FusedLoop f = fuse_loop(g_, outputs, read);
+      bool nested = false;
+      for (size_t i = 0; i < f.loop.insts.size(); ++i) {
+        const Inst& inst = f.loop.insts[i];
+        if (inst.op != Scalar::reduce) continue;
+        Dim points = 1;
+        const AxisMask m = f.loop.depends[inst.operand[0]] | inst.axes | f.loop.depends[i];
+        for (size_t a = 0; a < f.loop.axes.size(); ++a) if (m >> a & 1) points = points * f.loop.axes[a].extent;
+        nested |= points != c.full && dim_hint_or(points, 1) > dim_hint_or(c.full, 1);
+      }
+      if (!nested) continue;
+      for (NodeId n : c.nodes) {
+        if (kind_[n] != NodeKind::reduce) continue;
+        const GraphValue v = g_.node(n).results[0];
+        if (!buffer_[v]) { buffer_[v] = true; changed = true; }
+        apart_.push_back(n);
+      }
+      if (changed) {
+        emit_event(EventKind::fusion_refused, g_.node(c.nodes[0]).op->schema.name,
+                   "a reduction's result is read along other axes than its own: it becomes a kernel of its own");
+        c.alone = true;
+      }
+    }
+    return changed;
+  }
+  static int64_t dim_hint_or(Dim d, int64_t otherwise) {
+    if (d.is_const()) return d.value();
+    return current_dim_env() ? dim_hint(d) : otherwise;
+  }
+
+  // --- order
+
+  Partition order_groups() {
+    // Groups: a cluster's buffers, but for reductions that were set apart, externs, and buffered views and constants.
+    Partition p;
+    p.is_buffer = buffer_;
+    std::vector<uint32_t> group_of(g_.value_count(), ~0u);
+    std::vector<Partition::Group> groups;
+    auto add_group = [&](std::vector<GraphValue> outputs, NodeId external) {
+      for (GraphValue v : outputs) group_of[v] = uint32_t(groups.size());
+      groups.push_back({std::move(outputs), external});
+    };
+    for (const Cluster& c : clusters_) {
+      if (c.merged_into != ~0u) continue;
+      if (c.nodes.size() == 1 && kind_[c.nodes[0]] == NodeKind::external) {
+        std::vector<GraphValue> results(g_.node(c.nodes[0]).results.begin(), g_.node(c.nodes[0]).results.end());
+        add_group(std::move(results), c.nodes[0]);
+        continue;
+      }
+      std::vector<GraphValue> together;
+      for (NodeId n : c.nodes) {
+        const bool apart = std::find(apart_.begin(), apart_.end(), n) != apart_.end();
+        for (GraphValue v : g_.node(n).results) {
+          if (!buffer_[v]) continue;
+          if (apart || c.alone) add_group({v}, no_node);
+          else together.push_back(v);
+        }
+      }
+      if (!together.empty()) add_group(std::move(together), no_node);
+    }
+    for (GraphValue v = 0; v < g_.value_count(); ++v) {
+      const NodeId n = g_.value(v).node;
+      if (n != no_node && buffer_[v] && group_of[v] == ~0u) add_group({v}, no_node);
+    }
+    // Depth-first over what each group reads.
+    std::vector<uint8_t> state(groups.size());
+    for (uint32_t i = 0; i < groups.size(); ++i) visit(i, groups, group_of, state, p);
+    return p;
+  }
+
+  template <class F>
+  void reads_of(GraphValue v, std::vector<bool>& seen, F&& f) const {
+    const NodeId n = g_.value(v).node;
+    if (n == no_node) return;
+    for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) {
+      if (seen[a.value]) return;
+      seen[a.value] = true;
+      if (buffer_[a.value]) f(a.value);
+      else reads_of(a.value, seen, f);
+    });
+  }
+
+  void visit(uint32_t i, std::vector<Partition::Group>& groups, const std::vector<uint32_t>& group_of,
+             std::vector<uint8_t>& state, Partition& p) {
+    if (state[i] == 2) return;
+    PHLOX_CHECK(state[i] == 0, "a cycle between kernels");
+    state[i] = 1;
+    std::vector<bool> seen(g_.value_count());
+    for (GraphValue v : groups[i].outputs)
+      reads_of(v, seen, [&](GraphValue r) {
+        if (group_of[r] != ~0u && group_of[r] != i) visit(group_of[r], groups, group_of, state, p);
+      });
+    state[i] = 2;
+    p.groups.push_back(groups[i]);
+  }
+
+  const Graph& g_;
+  const CompileOptions& options_;
+  std::vector<NodeKind> kind_;
+  std::vector<uint32_t> cluster_;
+  std::vector<Cluster> clusters_;
+  std::vector<bool> forced_, buffer_;
+  std::vector<std::vector<NodeId>> users_;
+  std::vector<NodeId> apart_;
+};
+
+}  // namespace
+
+Partition partition(const Graph& g, const CompileOptions& options) { return Partitioner(g, options).run(); }
+
+}  // namespace phlox

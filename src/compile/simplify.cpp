@@ -1,0 +1,108 @@
+// simplify: value numbering on a decomposed graph. Equal calls become one, operations that change nothing vanish,
+// chains of casts that lose nothing collapse. Only rules that keep every bit.
+#include <deque>
+#include <unordered_map>
+
+#include "compile/compile.h"
+#include "graph/builder.h"
+
+namespace phlox {
+
+namespace {
+
+bool is_op(const Node& n, const char* name) { return n.op->schema.name == name; }
+
+class Simplifier {
+ public:
+  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count()) {}
+
+  Graph run() {
+    for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
+    for (const Node& n : g_.nodes()) visit(n);
+    SmallVector<GraphValue, 4> outputs;
+    for (GraphValue v : g_.outputs()) outputs.push_back(map_[v]);
+    out_.set_outputs(outputs);
+    return prune(out_);
+  }
+
+ private:
+  Arg rebind(const Arg& a) {
+    Arg x = a;
+    if (a.kind == ArgKind::value) x.value = map_[a.value];
+    if (a.kind == ArgKind::list) {
+      std::vector<Arg> items;
+      for (const Arg& i : a.items()) items.push_back(rebind(i));
+      store_.push_back(std::move(items));
+      x.list = store_.back().data();
+    }
+    return x;
+  }
+
+  const Node* producer(GraphValue v) const {
+    const NodeId n = out_.value(v).node;
+    return n == no_node ? nullptr : &out_.node(n);
+  }
+
+  // The value that this call would equal, or none.
+  bool identity(const Node& n, std::span<const Arg> args, GraphValue& same) {
+    const TensorType& result = g_.type(n.results[0]);
+    if (is_op(n, "prim::cast")) {
+      const GraphValue a = args[0].value;
+      if (out_.type(a).dtype == result.dtype) { same = a; return true; }
+      return false;
+    }
+    if (is_op(n, "prim::reshape") || is_op(n, "prim::broadcast")) {
+      GraphValue a = args[0].value;
+      if (out_.type(a).shape == result.shape) { same = a; return true; }
+      return false;
+    }
+    if (is_op(n, "prim::stop_gradient")) { same = args[0].value; return true; }
+    if (is_op(n, "prim::permute")) {
+      for (uint32_t i = 0; i < args[1].count; ++i) if (!args[1].list[i].as_dim().is(i)) return false;
+      same = args[0].value;
+      return true;
+    }
+    return false;
+  }
+
+  void visit(const Node& n) {
+    store_.clear();
+    SmallVector<Arg, 4> args;
+    for (const Arg& a : n.args) args.push_back(rebind(a));
+    // reshape(reshape(x)) is one reshape; the inner one may then be dead.
+    if (is_op(n, "prim::reshape"))
+      if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::reshape")) args[0] = p->args[0];
+    GraphValue same;
+    if (n.results.size() == 1 && identity(n, args, same)) { map_[n.results[0]] = same; return; }
+    const bool pure = n.op->op->record.effects == Effects::none || n.op->op->record.loop;
+    const uint64_t key = combine(hash_args(args), n.op->id);
+    if (pure)
+      for (auto [it, end] = seen_.equal_range(key); it != end; ++it) {
+        const Node& m = out_.node(it->second);
+        // Rounding boundaries of 16-bit values are part of the meaning: only calls of one group may merge there.
+        const bool rounds = is_reduced_float(g_.type(n.results[0]).dtype);
+        if (m.op != n.op || !same_args(m.args, args) || (rounds && m.group != n.group)) continue;
+        for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = m.results[i];
+        return;
+      }
+    SmallVector<TensorType, 2> types;
+    for (GraphValue v : n.results) types.push_back(g_.type(v));
+    out_.current_group = n.group;
+    out_.current_location = n.location;
+    const NodeId id = out_.add_node(*n.op, args, types);
+    for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = out_.node(id).results[i];
+    if (pure) seen_.emplace(key, id);
+  }
+
+  const Graph& g_;
+  Graph out_;
+  std::vector<GraphValue> map_;
+  std::deque<std::vector<Arg>> store_;
+  std::unordered_multimap<uint64_t, NodeId> seen_;
+};
+
+}  // namespace
+
+Graph simplify(const Graph& g) { return Simplifier(g).run(); }
+
+}  // namespace phlox

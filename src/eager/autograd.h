@@ -1,0 +1,85 @@
+// The tape: a reference-counted DAG of records. A record holds what the backward program of its signature needs and
+// edges to the records of its inputs; it is freed with the tensors that refer to it. backward() launches programs; no
+// graph is built unless create_graph asks for gradients of gradients, which record themselves like any other call.
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "eager/signature.h"
+
+namespace phlox {
+
+struct GradNode;
+
+struct Edge {
+  Ref<GradNode> node;  // null: no gradient flows
+  uint32_t index = 0;  // which result of the node
+};
+
+struct SavedTensor {
+  Tensor tensor;
+  uint32_t version = 0;
+  bool is_result = false;  // a result of the record itself: kept detached, or the tape would own itself
+};
+
+struct GradNode : RefCounted {
+  std::string name;
+  uint64_t sequence = 0;               // later records run first
+  std::vector<Edge> inputs;            // by gradient that apply() returns
+  uint32_t results = 0;
+  // Per result, what a missing gradient would look like.
+  std::vector<std::pair<DType, Ints>> result_types;
+  std::vector<std::pair<uint32_t, std::function<Tensor(const Tensor&)>>> hooks;  // on the gradient of a result, in order
+  // Gradients of the results (null where none) to gradients of the inputs (null where none).
+  virtual std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool create_graph) = 0;
+  virtual void free_saved() {}            // drops saved values; a later apply is an error
+  virtual ~GradNode();
+};
+
+struct AutogradExtra : TensorExtra {
+  Edge edge;                           // where this tensor's gradient goes; a leaf has an accumulator
+  Tensor grad;                         // of leaves, and others that retain it
+  bool retain_grad = false;
+  std::vector<std::function<Tensor(const Tensor&)>> hooks;
+  // Views of tracked tensors: how to make the view again after its base changed in place.
+  Tensor base;
+  Ref<Signature> view;
+  uint32_t view_result = 0;
+  Ints view_symbols;
+  std::vector<int64_t> view_numbers;
+  uint32_t base_history = 0;           // of the base when `edge` was made
+  uint32_t history = 0;                // counts changes of this tensor's values in place
+};
+
+bool grad_enabled();
+void set_grad_enabled(bool on);
+bool inference_enabled();
+void set_inference_enabled(bool on);
+struct NoGrad {
+  bool before = grad_enabled();
+  NoGrad() { set_grad_enabled(false); }
+  ~NoGrad() { set_grad_enabled(before); }
+};
+
+AutogradExtra& autograd_extra(TensorImpl& t);        // made on demand
+AutogradExtra* find_autograd_extra(const TensorImpl& t);
+Edge gradient_edge(const Tensor& t);                 // null edge when t needs no gradient
+void set_edge(const Tensor& t, Ref<GradNode> node, uint32_t index);
+void check_can_mutate(const TensorImpl& t, const char* op);  // a leaf that requires grad may not change in place
+
+// Runs the tape from `roots`. Gradients of leaves are accumulated into .grad, unless `wrt` is given: then the gradients
+// of those tensors are returned (null where there is none).
+std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, const std::vector<Tensor>& grads, bool retain_graph,
+                                 bool create_graph, const std::vector<Tensor>* wrt);
+
+uint64_t next_sequence();
+bool is_leaf(const TensorImpl& t);
+// The record of a view: its gradient needs no values, only the run-time numbers of the call.
+Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
+                             const std::vector<std::pair<DType, Ints>>& types, const Tensor& base);
+void rerecord_view(AutogradExtra& e, const Tensor& t, const Edge& base_edge);
+void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numbers, const Ints& symbols,
+                 std::span<const Tensor> views);
+void record_assignment(const Tensor& dst, const Tensor& value);  // dst has just taken value's values
+
+}  // namespace phlox

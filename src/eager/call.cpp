@@ -1,0 +1,394 @@
+#include "eager/call.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+
+#include "base/root.h"
+#include "compile/compile.h"
+#include "eager/views.h"
+#include "ops/registry.h"
+#include "ops/host_args.h"
+
+namespace phlox {
+
+// --- random state
+
+namespace {
+struct Generators {
+  std::mutex mutex;
+  RandomState cpu{67280421310721ull, 0};
+};
+}  // namespace
+RandomState random_state(Device&) {
+  Generators& g = root_object<Generators>();
+  std::lock_guard lock(g.mutex);
+  return g.cpu;
+}
+void set_random_state(Device&, RandomState s) {
+  Generators& g = root_object<Generators>();
+  std::lock_guard lock(g.mutex);
+  g.cpu = s;
+}
+static Tensor draw_random_state(Device& d) {
+  RandomState now;
+  {
+    Generators& g = root_object<Generators>();
+    std::lock_guard lock(g.mutex);
+    now = g.cpu;
+    ++g.cpu.offset;
+  }
+  Tensor t = make_tensor(d, DType::i64, {2});
+  const int64_t words[2] = {int64_t(now.seed), int64_t(now.offset)};
+  d.copy(t->bytes(), words, sizeof words, Device::CopyKind::to_device, 0);
+  return t;
+}
+
+// --- running programs
+
+void execute_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device,
+                    std::span<const Tensor> outputs) {
+  Executable& e = s.executable(device);
+  const Executable::Plan& plan = e.plan(symbols);
+  SmallVector<void*, 8> in, out;
+  SmallVector<int64_t, 8> numbers;
+  for (const CallInput& i : inputs) {
+    in.push_back(i.tensor ? static_cast<void*>(i.tensor->bytes()) : nullptr);
+    numbers.push_back(i.number);
+  }
+  for (const Tensor& t : outputs) out.push_back(t->bytes());
+  e.run(plan, in, numbers, out, 0);
+}
+
+static Tensors allocate_outputs(const Signature& s, const Ints& symbols, Device& device) {
+  Tensors out;
+  for (const TensorType& t : s.outputs) {
+    Ints sizes;
+    for (Dim d : t.shape) sizes.push_back(evaluate(d, symbols));
+    out.push_back(make_tensor(device, t.dtype, sizes));
+  }
+  return out;
+}
+
+// Extern ops take dense memory.
+static void make_dense(Signature& s, std::span<CallInput> inputs, std::vector<Tensor>& keep) {
+  if (!s.has_extern) return;
+  for (CallInput& i : inputs)
+    if (i.tensor && !i.tensor->contiguous) {
+      keep.push_back(contiguous(Tensor::share(i.tensor)));
+      i.tensor = keep.back().get();
+    }
+}
+
+// An op whose result sizes depend on data: its reference runs on the host now.
+static Tensors run_on_host(const Signature& s, std::span<const CallInput> inputs, std::span<const Arg> args) {
+  HostCall call;
+  int64_t next = 0;
+  auto attr = [&](auto&& self, const Arg& a) -> HostAttr {
+    HostAttr r;
+    if (a.kind == ArgKind::value) { r.kind = HostAttr::Kind::tensor; r.integer = next++; }
+    else if (a.kind == ArgKind::list) { r.kind = HostAttr::Kind::list; for (const Arg& i : a.items()) r.items.push_back(self(self, i)); }
+    else r = host_attr_of(a);
+    return r;
+  };
+  for (const Arg& a : args) call.args.push_back(attr(attr, a));
+  std::vector<Tensor> keep;
+  Device* device = &cpu_device();
+  for (const CallInput& i : inputs) {
+    if (!i.tensor) continue;
+    keep.push_back(contiguous(Tensor::share(i.tensor)));
+    const TensorImpl& t = *keep.back();
+    device = &t.device();
+    HostTensor h;
+    h.dtype = t.dtype;
+    h.shape = t.sizes;
+    h.data = t.bytes();
+    call.in.push_back(h);
+  }
+  call.out.resize(s.host_op->schema.returns.size());
+  s.host_op->op->record.reference(call);
+  Tensors out;
+  for (const HostTensor& h : call.out) {
+    Tensor t = make_tensor(*device, h.dtype, h.shape);
+    device->copy(t->bytes(), h.data, h.bytes(), Device::CopyKind::to_device, 0);
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+// --- recording
+
+namespace {
+
+struct SignatureNode final : GradNode {
+  Recorded* recorded = nullptr;
+  Ref<Signature> owner;  // keeps `recorded`
+  std::vector<SavedTensor> saved;
+  std::vector<int64_t> numbers;
+  Ints symbols;
+  Device* device = nullptr;
+  bool released = false;
+
+  std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool) override {
+    if (released)
+      fail(ErrorCode::autograd, {.op = "backward", .fact = cat("the saved values of ", name, " were freed by an earlier backward"),
+                                 .remedy = "pass retain_graph = true to the first backward"});
+    std::vector<CallInput> in;
+    std::vector<Tensor> keep;
+    for (size_t i = 0; i < saved.size(); ++i) {
+      const SavedTensor& s = saved[i];
+      if (!s.tensor) { in.push_back({nullptr, numbers[i]}); continue; }
+      if (s.tensor->storage->version.load(std::memory_order_relaxed) != s.version)
+        fail(ErrorCode::autograd, {.op = "backward",
+                                   .fact = cat("a value that ", name, " needs for its gradient was changed in place"),
+                                   .got = cat(tensor_text(*s.tensor), " at version ", s.tensor->storage->version.load()),
+                                   .expected = cat("version ", s.version), .remedy = "clone it before changing it"});
+      in.push_back({s.tensor.get(), 0});
+    }
+    for (uint32_t g : recorded->grads_of) {
+      Tensor t = grads[g];
+      if (!t) t = full_tensor(*device, result_types[g].first, result_types[g].second, 0);
+      keep.push_back(contiguous(t));
+      in.push_back({keep.back().get(), 0});
+    }
+    const Tensors out = run_signature(*recorded->backward, in, symbols, *device);
+    std::vector<Tensor> result(inputs.size());
+    for (size_t i = 0; i < recorded->wrt.size(); ++i) result[recorded->wrt[i]] = out[i];
+    return result;
+  }
+  void free_saved() override {
+    saved.clear();
+    released = true;
+  }
+};
+
+bool wants_grad(const TensorImpl* t) { return t && t->requires_grad && is_float(t->dtype); }
+
+}  // namespace
+
+static Ref<SignatureNode> make_node(Signature& s, Recorded& r, std::span<const CallInput> inputs, const Tensors& outputs,
+                                    const Ints& symbols, Device& device) {
+  Ref<SignatureNode> node = make_ref<SignatureNode>();
+  node->name = s.name;
+  node->sequence = next_sequence();
+  node->recorded = &r;
+  node->owner = Ref<Signature>::share(&s);
+  node->symbols = symbols;
+  node->device = &device;
+  for (const CallInput& i : inputs)
+    node->inputs.push_back(wants_grad(i.tensor) ? gradient_edge(Tensor::share(i.tensor)) : Edge{});
+  for (size_t i = 0; i < s.outputs.size(); ++i) node->result_types.push_back({outputs[i]->dtype, outputs[i]->sizes});
+  node->results = uint32_t(s.outputs.size());
+  for (const SplitVjp::Saved& v : r.saved) {
+    SavedTensor saved;
+    int64_t number = 0;
+    if (v.kind == SplitVjp::Saved::Kind::input) {
+      if (TensorImpl* t = inputs[v.index].tensor) saved.tensor = Tensor::share(t);
+      number = inputs[v.index].number;
+    } else if (v.index < s.outputs.size()) {
+      saved.tensor = detach(outputs[v.index]);  // the tape must not own the tensor that owns it
+    } else {
+      saved.tensor = outputs[v.index];
+    }
+    if (saved.tensor) saved.version = saved.tensor->storage->version.load(std::memory_order_relaxed);
+    node->saved.push_back(std::move(saved));
+    node->numbers.push_back(number);
+  }
+  return node;
+}
+
+Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
+                             const std::vector<std::pair<DType, Ints>>& types, const Tensor& base) {
+  std::vector<bool> needs(1 + numbers.size());
+  needs[0] = true;
+  Recorded& r = s.recorded(needs, symbols);
+  Ref<SignatureNode> node = make_ref<SignatureNode>();
+  node->name = s.name;
+  node->sequence = next_sequence();
+  node->recorded = &r;
+  node->owner = Ref<Signature>::share(&s);
+  node->symbols = symbols;
+  node->device = &base->device();
+  node->inputs.resize(1 + numbers.size());
+  node->inputs[0] = base_edge;
+  node->result_types = types;
+  node->results = uint32_t(types.size());
+  for (const SplitVjp::Saved& v : r.saved) {
+    PHLOX_CHECK(v.kind == SplitVjp::Saved::Kind::input && v.index > 0, "the gradient of a view reads values");
+    node->saved.push_back({});
+    node->numbers.push_back(numbers[v.index - 1]);
+  }
+  return node;
+}
+
+static bool any_wants_grad(std::span<const CallInput> inputs) {
+  if (!grad_enabled()) return false;
+  for (const CallInput& i : inputs) if (wants_grad(i.tensor)) return true;
+  return false;
+}
+static bool any_float(const Signature& s) {
+  for (const TensorType& t : s.outputs) if (is_float(t.dtype)) return true;
+  return false;
+}
+
+Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints& symbols, Device& device) {
+  SmallVector<CallInput, 8> inputs(given);
+  std::vector<Tensor> keep;
+  make_dense(s, inputs, keep);
+  if (!any_wants_grad(inputs) || !any_float(s)) {
+    Tensors out = allocate_outputs(s, symbols, device);
+    execute_signature(s, inputs, symbols, device, out);
+    return out;
+  }
+  std::vector<bool> needs;
+  for (const CallInput& i : inputs) needs.push_back(wants_grad(i.tensor));
+  Recorded& r = s.recorded(needs, symbols);
+  Tensors out = allocate_outputs(*r.forward, symbols, device);
+  execute_signature(*r.forward, inputs, symbols, device, out);
+  if (!r.wrt.empty()) {
+    Ref<SignatureNode> node = make_node(s, r, inputs, out, symbols, device);
+    for (uint32_t i = 0; i < s.outputs.size(); ++i)
+      if (is_float(out[i]->dtype)) set_edge(out[i], node, i);
+  }
+  while (out.size() > s.outputs.size()) out.pop_back();
+  return out;
+}
+
+// --- calls
+
+static void fill_defaults(const OpInfo& op, std::span<const Arg> args, SmallVector<Arg, 8>& full) {
+  full.append(args.begin(), args.end());
+  for (size_t i = args.size(); i < op.schema.params.size(); ++i) full.push_back(op.schema.params[i].default_value);
+}
+
+static Device& device_of(const OpInfo& op, const CallKey& key, Device* given) {
+  Device* d = given;
+  for (TensorImpl* t : key.tensors) {
+    Device& td = t->device();
+    if (d && d->id() != td.id() && !(t->rank() == 0 && td.id().kind == DeviceKind::cpu))
+      fail(ErrorCode::invalid_argument, {.op = op.schema.name, .fact = "tensors are on different devices",
+                                         .got = cat(d->id(), " and ", td.id(), " (", tensor_text(*t), ")"),
+                                         .expected = "one device", .remedy = "move one with .to(device)"});
+    if (!d) d = &td;
+  }
+  return d ? *d : cpu_device();
+}
+
+Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
+  SmallVector<Arg, 8> full;
+  fill_defaults(op, args, full);
+  const CallKey key = make_key(op, full);
+  Device& device = device_of(op, key, given);
+  const Ref<Signature> s = find_signature(op, full, key);
+  SmallVector<CallInput, 8> inputs;
+  for (TensorImpl* t : key.tensors) inputs.push_back({t, 0});
+  for (int64_t n : key.numbers) inputs.push_back({nullptr, n});
+  if (s->host_op) return run_on_host(*s, inputs, full);
+  if (op.op->record.view && key.tensors.size() >= 1)
+    if (Tensors views; alias_views(*s, op, key, views)) return views;
+  Tensor state;
+  if (s->random) {
+    state = draw_random_state(device);
+    inputs.push_back({state.get(), 0});
+  }
+  return run_signature(*s, inputs, key.symbols, device);
+}
+
+void call_in_place(const OpInfo& op, std::span<const Arg> args) {
+  PHLOX_CHECK(!args.empty() && args[0].kind == ArgKind::value, op.schema.name, "_ without a tensor to change");
+  const Tensor self = Tensor::share(reinterpret_cast<TensorImpl*>(args[0].bits));
+  check_can_mutate(*self, op.schema.name.c_str());
+  SmallVector<Arg, 8> full;
+  fill_defaults(op, args, full);
+  const CallKey key = make_key(op, full);
+  const bool recording = grad_enabled() && std::any_of(key.tensors.begin(), key.tensors.end(), wants_grad);
+  if (!recording && self->contiguous) {
+    // Straight into self where every element depends on its own place alone and no operand is shifted against it.
+    const Ref<Signature> s = find_signature(op, full, key);
+    bool safe = s->pointwise && !s->random && s->outputs.size() == 1 && s->outputs[0].dtype == self->dtype &&
+                s->outputs[0].rank() == self->rank();
+    for (TensorImpl* t : key.tensors)
+      safe = safe && (!may_overlap(*t, *self) || (t->offset == self->offset && t->sizes == self->sizes && t->contiguous));
+    for (int d = 0; safe && d < self->rank(); ++d) safe = evaluate(s->outputs[0].shape[d], key.symbols) == self->sizes[d];
+    if (safe) {
+      SmallVector<CallInput, 8> inputs;
+      for (TensorImpl* t : key.tensors) inputs.push_back({t, 0});
+      for (int64_t n : key.numbers) inputs.push_back({nullptr, n});
+      execute_signature(*s, inputs, key.symbols, device_of(op, key, nullptr), std::span(&self, 1));
+      self->storage->version.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+  }
+  const Tensors r = call_op(op, full);
+  if (r[0]->sizes != self->sizes)
+    fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result does not have the shape of the tensor",
+                                       .got = tensor_text(*r[0]), .expected = tensor_text(*self),
+                                       .remedy = "use the form without underscore"});
+  const DType from = r[0]->dtype, to = self->dtype;
+  if ((is_float(from) && !is_float(to)) || (!is_bool(from) && is_bool(to)))
+    fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result type cannot be cast to the tensor's",
+                                       .got = cat(from), .expected = cat("something that fits ", to), .remedy = "cast the tensor first"});
+  assign(self, r[0], op.schema.name.c_str());
+}
+
+void call_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out) {
+  const Tensors r = call_op(op, args);
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (grad_enabled() && (out[i]->requires_grad || r[i]->requires_grad))
+      fail(ErrorCode::autograd, {.op = op.schema.name, .fact = "out= does not take part in gradients",
+                                 .remedy = "use the returned tensor, or no_grad"});
+    if (out[i]->sizes != r[i]->sizes) {
+      // As in ATen, an out tensor of another size takes the result's size.
+      out[i]->storage = make_storage(out[i]->device(), r[i]->numel() * dtype_bytes(out[i]->dtype));
+      out[i]->offset = 0;
+      out[i]->sizes = r[i]->sizes;
+      out[i]->strides = contiguous_strides(r[i]->sizes);
+      out[i]->contiguous = true;
+    }
+    assign(out[i], r[i], op.schema.name.c_str());
+  }
+}
+
+Tensor call1(const char* name, std::initializer_list<Arg> args) {
+  const OpInfo* op = find_op(name);
+  PHLOX_CHECK(op, "no op ", name);
+  return call_op(*op, std::span(args.begin(), args.size()))[0];
+}
+
+Tensor full_tensor(Device& d, DType dtype, const Ints& sizes, double value) {
+  const NoGrad guard;
+  SmallVector<Arg, 6> dims;
+  for (int64_t s : sizes) dims.push_back(Arg::of_dim(s));
+  const Arg args[] = {Arg::of_list(dims), Arg::of_real(value), Arg::of_dtype(dtype)};
+  static const OpInfo* op = find_op("prim::full");
+  return call_op(*op, args, &d)[0];
+}
+
+Tensor contiguous(const Tensor& t) {
+  if (t->contiguous) return t;
+  static const OpInfo* op = find_op("prim::copy");
+  const Arg args[] = {tensor_arg(t)};
+  return call_op(*op, args)[0];
+}
+
+// --- copies into views
+
+void copy_into(const Tensor& dst, const Tensor& src) {
+  if (dst->numel() == 0) return;
+  const NoGrad guard;
+  Tensor from = src;
+  if (may_overlap(*dst, *src)) from = call1("prim::copy", {tensor_arg(src)});
+  write_view(dst, from);
+}
+
+void assign(const Tensor& dst, const Tensor& src, const char* op) {
+  check_can_mutate(*dst, op);
+  const bool track = grad_enabled() && (src->requires_grad || dst->requires_grad) && is_float(dst->dtype);
+  copy_into(dst, src);
+  dst->storage->version.fetch_add(1, std::memory_order_relaxed);
+  if (track) record_assignment(dst, src);
+}
+
+Tensor detach(const Tensor& t) { return make_view(t, t->offset, t->sizes, t->strides); }
+
+}  // namespace phlox

@@ -1,0 +1,40 @@
+// From a program to callable code: kernels from the store, host functions for extern ops.
+#include <mutex>
+
+#include "base/event.h"
+#include "eager/signature.h"
+#include "ops/registry.h"
+#include "toolchain/kernel_store.h"
+
+namespace phlox {
+
+// Extern ops that have no faster native entry run by their reference.
+static void register_references() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    for (const OpInfo* op : all_ops()) {
+      const OpRecord& r = op->op->record;
+      const std::string name = r.native ? r.native : op->schema.full_name();
+      if (r.reference && !find_native(name)) register_native(name, r.reference);
+    }
+  });
+}
+
+Ref<Executable> make_executable(Ref<Program> program, Device& device) {
+  register_references();
+  std::vector<KernelText> texts;
+  for (const Program::Kernel& k : program->kernels) texts.push_back({k.source, k.entry});
+  std::vector<void*> entries(texts.size());
+  if (!texts.empty()) {
+    try {
+      const std::vector<KernelFn> fns = kernel_store().get(texts, device.target());
+      for (size_t i = 0; i < fns.size(); ++i) entries[i] = reinterpret_cast<void*>(fns[i]);
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::not_found) throw;
+      emit_event(EventKind::fallback, program->kernels[0].entry, cat("no compiler: kernels run in the interpreter (", e.what(), ")"));
+    }
+  }
+  return make_ref<Executable>(std::move(program), device, std::move(entries));
+}
+
+}  // namespace phlox

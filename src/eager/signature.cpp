@@ -1,0 +1,305 @@
+#include "eager/signature.h"
+
+#include <algorithm>
+#include <deque>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "base/event.h"
+#include "base/hash.h"
+#include "base/root.h"
+#include "compile/compile.h"
+#include "graph/builder.h"
+
+namespace phlox {
+
+uint64_t CallKey::hash() const {
+  uint64_t h = words.size();
+  for (uint64_t w : words) h = (h ^ w) * 0x9e3779b97f4a7c15ULL, h ^= h >> 29;
+  return mix64(h);
+}
+
+namespace {
+
+// The order of dims from the largest stride to the smallest, when these strides leave no gaps; else -1.
+int64_t dense_order(const TensorImpl& t) {
+  SmallVector<int, 6> order;
+  for (int d = 0; d < t.rank(); ++d) order.push_back(d);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    // Sizes of 1 keep their place: their stride says nothing.
+    return t.sizes[a] != 1 && t.sizes[b] != 1 && t.strides[a] > t.strides[b];
+  });
+  int64_t step = 1, code = 1;
+  for (int k = t.rank(); k-- > 0;) {
+    const int d = order[k];
+    if (t.sizes[d] != 1 && t.strides[d] != step) return -1;
+    step *= t.sizes[d];
+  }
+  for (int d : order) code = code * 16 + d;
+  return code;
+}
+
+struct KeyMaker {
+  CallKey k;
+
+  int size_class(int64_t n) {
+    for (int i = 0; i < k.size_symbols; ++i) if (k.symbols[i] == n) return i;
+    k.symbols.push_back(n);
+    return k.size_symbols++;
+  }
+
+  void tensor(TensorImpl* t) {
+    k.tensors.push_back(t);
+    uint64_t w = uint64_t(t->dtype) | uint64_t(t->rank()) << 8 | uint64_t(t->contiguous) << 16 |
+                 uint64_t(t->device().id().kind) << 24 | 1ull << 32;
+    k.words.push_back(w);
+    uint64_t dims = 0;
+    int shift = 0;
+    for (int64_t n : t->sizes) {
+      dims |= uint64_t(n == 1 ? 255 : size_class(n)) << shift;
+      if ((shift += 8) == 64) { k.words.push_back(dims); dims = 0; shift = 0; }
+    }
+    if (shift) k.words.push_back(dims);
+    if (!t->contiguous) strides(*t);
+  }
+
+  void strides(const TensorImpl& t) {
+    const int64_t order = t.rank() <= 14 ? dense_order(t) : -1;
+    k.words.push_back(uint64_t(order));
+    if (order >= 0) return;
+    for (int d = 0; d < t.rank(); ++d)
+      k.words.push_back(uint64_t(t.sizes[d] == 1 || t.strides[d] == 0 ? 0 : t.strides[d] == 1 ? 1 : 2));
+  }
+
+  void arg(const Arg& a, const SchemaParam& p, bool fixed) {
+    if (a.kind == ArgKind::value) { tensor(reinterpret_cast<TensorImpl*>(a.bits)); return; }
+    if (a.kind == ArgKind::list) {
+      k.words.push_back(2ull << 32 | a.count);
+      for (const Arg& i : a.items()) arg(i, p, fixed);
+      return;
+    }
+    const bool number = p.type == ParamType::scalar && !fixed && !a.is_none() && a.kind != ArgKind::complex;
+    if (number) {
+      k.words.push_back(3ull << 32 | uint64_t(a.kind));
+      k.numbers.push_back(int64_t(a.bits));
+      k.number_types.push_back(a.kind == ArgKind::real ? DType::f64 : a.kind == ArgKind::boolean ? DType::boolean : DType::i64);
+      return;
+    }
+    if (a.kind == ArgKind::dim && p.symbolic) { k.words.push_back(4ull << 32); ints.push_back(a.dim); return; }
+    k.words.push_back(5ull << 32 | uint64_t(a.kind) | uint64_t(a.extra) << 8);
+    k.words.push_back(a.kind == ArgKind::string ? hash_text(a.as_string())
+                      : a.kind == ArgKind::complex ? hash_bytes(a.complex, 16) : a.bits);
+  }
+
+  Ints ints;
+};
+
+}  // namespace
+
+CallKey make_key(const OpInfo& op, std::span<const Arg> args) {
+  KeyMaker m;
+  m.k.words.push_back(op.id);
+  for (size_t i = 0; i < args.size(); ++i)
+    m.arg(args[i], op.schema.params[i], op.op->record.static_args >> i & 1);
+  m.k.int_symbols = int(m.ints.size());
+  for (int64_t v : m.ints) m.k.symbols.push_back(v);
+  for (TensorImpl* t : m.k.tensors)
+    if (!t->contiguous && (t->rank() > 14 || dense_order(*t) < 0))
+      for (int d = 0; d < t->rank(); ++d)
+        if (t->sizes[d] != 1 && t->strides[d] != 0 && t->strides[d] != 1) m.k.symbols.push_back(t->strides[d]);
+  return std::move(m.k);
+}
+
+namespace {
+
+// Writes the graph of one call: inputs with symbolic sizes in the order of CallKey, then the op's expansion.
+class SignatureWriter {
+ public:
+  SignatureWriter(const OpInfo& op, std::span<const Arg> args, const CallKey& key)
+      : op_(op), args_(args), key_(key), sig_(make_ref<Signature>()), builder_(sig_->graph) {}
+
+  Ref<Signature> write() {
+    sig_->name = op_.schema.full_name();
+    sig_->env = DimEnv(key_.symbols, key_.size_symbols);
+    DimEnvScope scope(sig_->env);
+    next_stride_ = key_.size_symbols + key_.int_symbols;
+    next_int_ = key_.size_symbols;
+    for (TensorImpl* t : key_.tensors) builder_.input(type_of(*t));
+    sig_->tensor_count = key_.tensors.size();
+    for (DType d : key_.number_types) {
+      TensorType t;
+      t.dtype = d;
+      t.weak = true;
+      builder_.input(t, true);
+    }
+    const OpRecord& r = op_.op->record;
+    if (has(r.effects, Effects::random)) {
+      TensorType t;
+      t.dtype = DType::i64;
+      t.shape = {2};
+      builder_.random_state = builder_.input(t);
+      sig_->random = true;
+    }
+    if (has(r.effects, Effects::host_read) && !r.expand) { sig_->host_op = &op_; return sig_; }
+    SmallVector<Arg, 8> graph_args;
+    for (size_t i = 0; i < args_.size(); ++i)
+      graph_args.push_back(rewrite(args_[i], op_.schema.params[i], r.static_args >> i & 1));
+    sig_->graph.current_group = 1;
+    const Vals out = builder_.call(op_, graph_args);
+    builder_.outputs(out);
+    finish(*sig_);
+    return sig_;
+  }
+
+  static void finish(Signature& s) {
+    for (GraphValue v : s.graph.outputs()) {
+      TensorType t = s.graph.type(v);
+      t.strides.clear();
+      s.outputs.push_back(t);
+    }
+    s.pointwise = true;
+    for (const Node& n : s.graph.nodes()) {
+      const OpRecord& r = n.op->op->record;
+      s.has_extern |= !r.loop && !r.stores && !r.expand;
+      const std::string& name = n.op->schema.name;
+      const bool spread = name == "prim::broadcast" && s.graph.type(n.args[0].value).rank() == 0;
+      s.pointwise &= r.loop && (!r.view || spread) && name != "prim::reduce" && name != "prim::contract" && name != "prim::conv" &&
+                     name != "prim::gather" && name != "prim::scan" && name != "prim::cat" && name != "prim::fold" &&
+                     name != "prim::diag_embed";
+    }
+  }
+
+ private:
+  Dim size_dim(int64_t n) const {
+    if (n == 1) return 1;
+    for (int i = 0; i < key_.size_symbols; ++i) if (key_.symbols[i] == n) return Dim::symbol(i);
+    PHLOX_CHECK(false, "size without a class");
+    return 0;
+  }
+
+  TensorType type_of(const TensorImpl& t) {
+    TensorType r;
+    r.dtype = t.dtype;
+    r.device = t.device().id().kind;
+    for (int64_t n : t.sizes) r.shape.push_back(size_dim(n));
+    if (t.contiguous) return r;
+    r.strides.resize(size_t(t.rank()));
+    const int64_t code = t.rank() <= 14 ? dense_order(t) : -1;
+    if (code >= 0) {
+      int64_t rest = code;
+      Dim step = 1;
+      for (int k = 0; k < t.rank(); ++k, rest /= 16) {
+        const int d = int(rest % 16);
+        r.strides[d] = step;
+        step = step * r.shape[d];
+      }
+      return r;
+    }
+    for (int d = 0; d < t.rank(); ++d)
+      r.strides[d] = t.sizes[d] == 1 || t.strides[d] == 0 ? Dim(0) : t.strides[d] == 1 ? Dim(1) : Dim::symbol(next_stride_++);
+    return r;
+  }
+
+  Arg rewrite(const Arg& a, const SchemaParam& p, bool fixed) {
+    if (a.kind == ArgKind::value) return Arg::of_value(next_tensor_++);
+    if (a.kind == ArgKind::list) {
+      std::vector<Arg> items;
+      for (const Arg& i : a.items()) items.push_back(rewrite(i, p, fixed));
+      lists_.push_back(std::move(items));
+      return Arg::of_list(lists_.back());
+    }
+    if (p.type == ParamType::scalar && !fixed && !a.is_none() && a.kind != ArgKind::complex)
+      return Arg::of_value(uint32_t(key_.tensors.size()) + next_number_++);
+    if (a.kind == ArgKind::dim && p.symbolic) return Arg::of_dim(Dim::symbol(next_int_++));
+    return a;
+  }
+
+  const OpInfo& op_;
+  std::span<const Arg> args_;
+  const CallKey& key_;
+  Ref<Signature> sig_;
+  GraphBuilder builder_;
+  std::deque<std::vector<Arg>> lists_;
+  uint32_t next_tensor_ = 0, next_number_ = 0;
+  int next_stride_ = 0, next_int_ = 0;
+};
+
+struct Table {
+  std::shared_mutex mutex;
+  struct Entry { SmallVector<uint64_t, 48> words; std::vector<Ref<Signature>> signatures; };
+  std::unordered_map<uint64_t, std::vector<Entry>> map;
+};
+Table& table() { return root_object<Table>(); }
+
+Ref<Signature> look_up(Table& t, uint64_t hash, const CallKey& key) {
+  auto it = t.map.find(hash);
+  if (it == t.map.end()) return nullptr;
+  for (Table::Entry& e : it->second)
+    if (e.words == key.words)
+      for (auto& s : e.signatures)
+        if (s->env.guards().empty() || s->env.guards_hold(key.symbols)) return s;
+  return nullptr;
+}
+
+}  // namespace
+
+Ref<Signature> find_signature(const OpInfo& op, std::span<const Arg> args, const CallKey& key) {
+  Table& t = table();
+  const uint64_t hash = key.hash();
+  {
+    std::shared_lock lock(t.mutex);
+    if (Ref<Signature> s = look_up(t, hash, key)) return s;
+  }
+  Ref<Signature> made = SignatureWriter(op, args, key).write();
+  std::unique_lock lock(t.mutex);
+  if (Ref<Signature> s = look_up(t, hash, key)) return s;
+  auto& entries = t.map[hash];
+  for (Table::Entry& e : entries)
+    if (e.words == key.words) {
+      emit_event(EventKind::recompile, made->name, cat("variant ", e.signatures.size() + 1, ": sizes answer a question differently"));
+      e.signatures.push_back(made);
+      return made;
+    }
+  entries.push_back({key.words, {made}});
+  return made;
+}
+
+Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env) {
+  Ref<Signature> s = make_ref<Signature>();
+  s->name = std::move(name);
+  s->graph = std::move(g);
+  s->env = env;
+  for (GraphValue v : s->graph.inputs()) s->tensor_count += !s->graph.is_number(v);
+  SignatureWriter::finish(*s);
+  return s;
+}
+
+Executable& Signature::executable(Device& device) {
+  std::lock_guard lock(mutex_);
+  if (!executable_) {
+    DimEnv scratch = env;  // guards that compiling adds have no use: it only asks for costs
+    DimEnvScope scope(scratch);
+    executable_ = make_executable(compile_graph(graph, device.target()), device);
+  }
+  return *executable_;
+}
+
+Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& symbols) {
+  std::lock_guard lock(mutex_);
+  auto& variants = recorded_[needs_grad];
+  for (auto& v : variants) if (v->env.guards_hold(symbols)) return *v;
+  auto r = std::make_unique<Recorded>();
+  r->env = DimEnv(symbols, env.keyed());
+  DimEnvScope scope(r->env);
+  SplitVjp split = split_vjp(graph, needs_grad);
+  r->saved = std::move(split.saved);
+  r->grads_of = std::move(split.grads_of);
+  r->wrt = std::move(split.wrt);
+  r->forward = signature_of_graph(name, std::move(split.forward), r->env);
+  r->backward = signature_of_graph(cat(name, " backward"), std::move(split.backward), r->env);
+  r->forward->random = random;
+  variants.push_back(std::move(r));
+  return *variants.back();
+}
+
+}  // namespace phlox

@@ -1,0 +1,65 @@
+// Signature: what phlox knows about one kind of call: an op with its static arguments, dtypes, layout class and the
+// pattern of its sizes. Holds the graph that the op expands to, the program that eager runs, and, per set of inputs
+// that need gradients, the split into a recorded forward and a backward signature. Found by key in one look-up; where
+// building the graph had to answer questions about sizes, the answers are guards and a key has several signatures.
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "graph/graph.h"
+#include "runtime/executable.h"
+#include "tensor/tensor.h"
+#include "transform/vjp.h"
+
+namespace phlox {
+
+// A call taken apart: the key, the run-time sizes and numbers, and the tensors, in the order of the graph's inputs.
+// Tensor arguments are Args of kind value whose bits are a TensorImpl*.
+struct CallKey {
+  SmallVector<uint64_t, 48> words;
+  Ints symbols;                          // sizes (one per class of equal sizes), run-time ints, strides
+  int size_symbols = 0, int_symbols = 0; // the first are keyed by pattern
+  SmallVector<TensorImpl*, 6> tensors;
+  SmallVector<int64_t, 4> numbers;       // bits
+  SmallVector<DType, 4> number_types;
+  uint64_t hash() const;
+};
+
+struct Signature;
+struct Recorded {
+  DimEnv env;                            // guards of the gradient rules
+  std::vector<SplitVjp::Saved> saved;
+  std::vector<uint32_t> grads_of, wrt;
+  Ref<Signature> forward, backward;
+};
+
+struct Signature : RefCounted {
+  std::string name;
+  Graph graph;
+  DimEnv env;
+  size_t tensor_count = 0;               // graph inputs: tensors, then numbers, then the random state if any
+  bool random = false;
+  bool pointwise = false;                // every result element depends on the same element of each operand only
+  bool has_extern = false;
+  const OpInfo* host_op = nullptr;       // an op whose result sizes depend on data: run by its reference
+  SmallVector<TensorType, 2> outputs;
+
+  Executable& executable(Device& device);
+  // For inputs of these sizes, of which `needs_grad` need a gradient.
+  Recorded& recorded(const std::vector<bool>& needs_grad, const Ints& symbols);
+
+ private:
+  std::mutex mutex_;
+  Ref<Executable> executable_;
+  std::map<std::vector<bool>, std::vector<std::unique_ptr<Recorded>>> recorded_;
+};
+
+CallKey make_key(const OpInfo& op, std::span<const Arg> args);
+Ref<Signature> find_signature(const OpInfo& op, std::span<const Arg> args, const CallKey& key);
+Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env);
+
+// Compiles and loads a program's kernels; those that cannot be had now stay interpreted, with an event.
+Ref<Executable> make_executable(Ref<Program> program, Device& device);
+
+}  // namespace phlox

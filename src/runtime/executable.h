@@ -1,0 +1,65 @@
+// Executable: a Program with its code. plan() fixes all sizes: argument words, memory layout, work shares; run() only
+// patches pointers and launches. Plans are kept, so a program that meets the same sizes again does no arithmetic.
+// Kernels without code (no compiler, or not ready) run in the loop interpreter.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "device/device.h"
+#include "program/program.h"
+
+namespace phlox {
+
+struct Loop;
+
+class Executable : public RefCounted {
+ public:
+  // `entries`: per kernel of the program its code, or null.
+  Executable(Ref<Program> program, Device& device, std::vector<void*> entries);
+  ~Executable();
+
+  struct StepPlan {
+    std::vector<uint64_t> words;
+    struct Patch { uint32_t word, buffer; };
+    std::vector<Patch> pointers;
+    struct Number { uint32_t word, input; };
+    std::vector<Number> numbers;
+    int32_t status_word = -1;
+    int64_t items = 0, grain = 1, bytes = 0;
+  };
+  struct Plan {
+    Ints symbols;
+    std::vector<StepPlan> steps;
+    std::vector<int64_t> temp_offset;   // by buffer, -1: not a temp
+    int64_t temp_bytes = 0;
+    std::vector<Ints> output_shapes;
+  };
+  const Plan& plan(const Ints& symbols);
+
+  // Runs on `stream`. `inputs` and `outputs` by the program's order; `numbers` holds the bits of number inputs.
+  void run(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
+           std::span<void* const> outputs, StreamId stream);
+
+  const Program& program() const { return *program_; }
+  void set_entry(uint32_t kernel, void* entry) { entries_[kernel].store(entry, std::memory_order_release); }
+
+ private:
+  std::unique_ptr<Plan> make_plan(const Ints& symbols) const;
+  void interpret(const StepPlan& sp, const Program::Step& step, const Plan& plan, std::span<void* const> buffers,
+                 std::span<const int64_t> numbers, int64_t* status);
+  void run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers);
+
+  Ref<Program> program_;
+  Device& device_;
+  std::vector<std::atomic<void*>> entries_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Plan>> plans_;
+  std::vector<std::unique_ptr<Loop>> loops_;  // parsed on demand for the interpreter
+};
+
+// Host functions of native steps, by stable name. Later registrations of a name win.
+void register_native(const std::string& name, HostFunction f);
+HostFunction find_native(const std::string& name);
+
+}  // namespace phlox
