@@ -102,11 +102,13 @@ Dim atom_dim(AtomKind kind, int64_t a, int64_t b) {
 void add_term(Sum& s, const Monomial& m, int64_t c) {
   auto it = std::lower_bound(s.terms.begin(), s.terms.end(), m, [](auto& t, const Monomial& k) { return t.first < k; });
   if (it != s.terms.end() && it->first == m) {
-    it->second = checked_add(it->second, c);
-    if (it->second == 0) s.terms.erase(it);
+    c = checked_add(it->second, c);
+    if (c == 0) s.terms.erase(it);
+    else it->second = c;
   } else if (c != 0) {
     s.terms.insert(it, {m, c});
   }
+  if (c == INT64_MIN) size_overflow("size", c, 0);  // has no negative, so it could not be printed and read
 }
 
 [[noreturn]] void too_large() {
@@ -232,30 +234,59 @@ bool known_nonnegative(Dim d) {
 
 // --- text
 
-static void append_atom(std::string& s, const Atom& a) {
+// The order of terms inside an expression follows the history of the process; its text must not, because texts name
+// kernels on disk. So text sorts: symbols by number, then calls by their own text. The constant comes last.
+
+namespace {
+struct AtomText {
+  int64_t symbol;  // or INT64_MAX
+  std::string text;
+  friend bool operator==(const AtomText&, const AtomText&) = default;
+  friend auto operator<=>(const AtomText&, const AtomText&) = default;
+};
+struct TermText {
+  std::vector<AtomText> factors;
+  int64_t coefficient;
+};
+
+AtomText atom_text(const Atom& a) {
   static const char* const names[] = {"s", "floordiv", "mod", "min", "max"};
-  s += names[int(a.kind)];
-  if (a.kind == AtomKind::symbol) append_int(s, a.a);
-  else s += cat("(", Dim::from_raw(a.a), ", ", Dim::from_raw(a.b), ")");
+  if (a.kind == AtomKind::symbol) return {a.a, cat("s", a.a)};
+  std::string x = cat(Dim::from_raw(a.a)), y = cat(Dim::from_raw(a.b));
+  if ((a.kind == AtomKind::min || a.kind == AtomKind::max) && y < x) std::swap(x, y);
+  return {INT64_MAX, cat(names[int(a.kind)], "(", x, ", ", y, ")")};
 }
+
+std::vector<TermText> sorted_terms(const Sum& sum) {
+  std::vector<TermText> terms;
+  for (auto& [m, c] : sum.terms) {
+    TermText t{{}, c};
+    for (uint32_t id : m) t.factors.push_back(atom_text(table().atom(id)));
+    std::sort(t.factors.begin(), t.factors.end());
+    terms.push_back(std::move(t));
+  }
+  // The constant term, which has no factors, comes last.
+  std::sort(terms.begin(), terms.end(), [](const TermText& a, const TermText& b) {
+    if (a.factors.empty() != b.factors.empty()) return b.factors.empty();
+    return a.factors < b.factors;
+  });
+  return terms;
+}
+}  // namespace
 
 void append(std::string& s, Dim d) {
   if (d.is_const()) { append_int(s, d.value()); return; }
-  const Sum sum = sum_of(d);
   bool first = true;
-  // The constant term sorts first but reads better last.
-  for (int pass = 0; pass < 2; ++pass)
-    for (auto& [m, c] : sum.terms) {
-      if (m.empty() != (pass == 1)) continue;
-      int64_t k = c;
-      if (!first) { s += k < 0 ? " - " : " + "; k = k < 0 ? -k : k; }
-      first = false;
-      if (m.empty() || k != 1) append_int(s, k);
-      for (size_t i = 0; i < m.size(); ++i) {
-        if (i || k != 1) s += "*";
-        append_atom(s, table().atom(m[i]));
-      }
+  for (const TermText& t : sorted_terms(sum_of(d))) {
+    int64_t k = t.coefficient;
+    if (!first) { s += k < 0 ? " - " : " + "; k = k < 0 ? -k : k; }
+    first = false;
+    if (t.factors.empty() || k != 1) append_int(s, k);
+    for (size_t i = 0; i < t.factors.size(); ++i) {
+      if (i || k != 1) s += "*";
+      s += t.factors[i].text;
     }
+  }
 }
 
 namespace {
