@@ -150,7 +150,20 @@ CodeArena::~CodeArena() {
   }
 }
 
-CodeArena& code_arena() { return root_object<CodeArena>(); }
+namespace {
+
+struct ProcessArena {
+  CodeArena arena;
+  ProcessArena() {
+    fork_count();  // its handlers first
+    ::pthread_atfork([] { code_arena().mutex().lock(); }, [] { code_arena().mutex().unlock(); },
+                     [] { code_arena().mutex().unlock(); });
+  }
+};
+
+}  // namespace
+
+CodeArena& code_arena() { return root_object<ProcessArena>().arena; }
 
 uint64_t entry_offset(const Image& image, std::string_view name) {
   for (const Image::Entry& e : image.entries)

@@ -37,6 +37,7 @@ class CodeArena {
   Block load(const Image& image);
   void unload(Block block) noexcept;  // no thread may be in the code, or call it again
   Stats stats() const;
+  std::mutex& mutex() { return mutex_; }  // for fork handlers
 
  private:
   struct Range {

@@ -10,7 +10,8 @@
 
 namespace phlox {
 
-// Changes when the call convention of kernels or the meaning of an Image changes: packs, caches and packages keep it.
+// Changes when the call convention of kernels or the meaning of an Image changes: packs, caches and packages
+// keep it.
 constexpr uint32_t kernel_abi_version = 1;
 
 // The one entry of every kernel. `words` holds pointers, dims, strides and numbers as the kernel's argument
@@ -25,7 +26,7 @@ struct Image {
   struct Import {
     std::string name;
     uint64_t slot;
-  };                             // slot: offset of an 8-byte cell that receives the address
+  };  // slot: offset of an 8-byte cell that receives the address
   std::vector<std::byte> bytes;  // text and constants, 64-byte aligned when loaded
   std::vector<Entry> entries;
   std::vector<Import> imports;

@@ -1,5 +1,7 @@
 #include "toolchain/kernel_store.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -35,7 +37,7 @@ KernelStore::~KernelStore() {
     stopping_ = true;
   }
   jobs_changed_.notify_all();
-  if (worker_.joinable()) worker_.join();
+  if (worker_) worker_->join();
 }
 
 void KernelStore::add_pack(std::shared_ptr<const KernelPack> pack) {
@@ -335,7 +337,9 @@ std::shared_ptr<const KernelStore::Prefetch> KernelStore::prefetch(std::vector<K
   {
     std::lock_guard lock(jobs_mutex_);
     jobs_.push_back({std::move(texts), target, result});
-    if (!worker_.joinable()) worker_ = std::thread([this] { work_in_background(); });
+    std::erase_if(in_background_, [](const std::weak_ptr<Prefetch>& p) { return p.expired(); });
+    in_background_.push_back(result);
+    if (!worker_) worker_ = std::make_unique<std::thread>([this] { work_in_background(); });
   }
   jobs_changed_.notify_one();
   return result;
@@ -369,11 +373,41 @@ void KernelStore::work_in_background() {
   }
 }
 
+void KernelStore::before_fork() {
+  jobs_mutex_.lock();
+  compilers_mutex_.lock();
+  mutex_.lock();
+}
+
+void KernelStore::after_fork(bool in_child) {
+  if (in_child) {
+    std::erase_if(slots_, [](const auto& item) { return item.second.busy; });
+    jobs_.clear();
+    for (const std::weak_ptr<Prefetch>& w : in_background_) {
+      const std::shared_ptr<Prefetch> p = w.lock();
+      if (!p || p->state.load() != Prefetch::running) continue;
+      p->error = "the process was forked";
+      p->state.store(Prefetch::failed, std::memory_order_release);
+    }
+    in_background_.clear();
+    (void)worker_.release();  // its thread is the parent's; there is nothing to join
+  }
+  mutex_.unlock();
+  compilers_mutex_.unlock();
+  jobs_mutex_.unlock();
+}
+
 namespace {
 
 struct ProcessStore {
   DiskCache disk{DiskCache::environment_options()};
   KernelStore store{{.disk = &disk}};
+
+  ProcessStore() {
+    code_arena();  // its fork handlers must be older than ours: the store calls the arena while it is locked
+    ::pthread_atfork([] { kernel_store().before_fork(); }, [] { kernel_store().after_fork(false); },
+                     [] { kernel_store().after_fork(true); });
+  }
 };
 
 }  // namespace

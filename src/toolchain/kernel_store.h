@@ -73,6 +73,11 @@ class KernelStore {
   void add_pack(std::shared_ptr<const KernelPack> pack);
   Stats stats() const;
 
+  // Around fork(): holds everything still, so that the child's copy is whole. The child has no other threads:
+  // what they were producing is free to be produced again, and background requests have failed.
+  void before_fork();
+  void after_fork(bool in_child);
+
  private:
   struct Slot {
     bool busy = true;  // somebody works on it
@@ -128,8 +133,10 @@ class KernelStore {
   std::mutex jobs_mutex_;
   std::condition_variable jobs_changed_;
   std::deque<Job> jobs_;
+  std::vector<std::weak_ptr<Prefetch>>
+      in_background_;  // given to the worker and not finished when last looked
   bool stopping_ = false;
-  std::thread worker_;
+  std::unique_ptr<std::thread> worker_;
 };
 
 // The process-wide one, with the disk cache that the environment describes.

@@ -233,6 +233,8 @@ TEST(ClangPlugin, FingerprintNeedsNoLoading) {
 TEST(ClangPlugin, BrokenFilesAreRefused) {
   EXPECT_EQ(elf_build_id("/no/such/file"), "");
   EXPECT_EQ(elf_build_id("/proc/self/cmdline"), "");
+  const char* const before = std::getenv("PHLOX_COMPILER_PLUGIN");
+  const std::string restore = before ? before : "";
   char name[] = "/tmp/phlox-test-XXXXXX";
   const int fd = ::mkstemp(name);
   ASSERT_GE(fd, 0);
@@ -254,7 +256,8 @@ TEST(ClangPlugin, BrokenFilesAreRefused) {
   ::setenv("PHLOX_COMPILER_PLUGIN", "/no/such/plugin.so", 1);
   EXPECT_EQ(ClangPlugin::find(why), nullptr);
   EXPECT_EQ(why, "PHLOX_COMPILER_PLUGIN names no readable file: '/no/such/plugin.so'");
-  ::unsetenv("PHLOX_COMPILER_PLUGIN");
+  restore.empty() ? ::unsetenv("PHLOX_COMPILER_PLUGIN")
+                  : ::setenv("PHLOX_COMPILER_PLUGIN", restore.c_str(), 1);
   ::close(fd);
   ::unlink(name);
 }
@@ -326,6 +329,38 @@ TEST(ClangPlugin, UsesWholeVectors) {
   }
   EXPECT_GE(evex512, 4);
   EXPECT_GT(evex512, evex256);
+}
+
+// Tiles are clang-only text. Running it also shows that the process was granted their state.
+TEST(ClangPlugin, RunsTiles) {
+  NEEDS_PLUGIN(p);
+  const Target t = host_target();
+  if (!t.has("amx-int8")) GTEST_SKIP() << "no AMX here";
+  const KernelText text{
+      "void k_a1(const unsigned long long* words, long long begin, long long end) {\n"
+      "  unsigned char config[64] = {1};\n"
+      "  unsigned short* bytes = (unsigned short*)(config + 16);\n"
+      "  for (int i = 0; i < 3; ++i) { bytes[i] = 64; config[48 + i] = 16; }\n"
+      "  __builtin_ia32_tile_loadconfig(config);\n"
+      "  __builtin_ia32_tilezero(0);\n"
+      "  __builtin_ia32_tileloadd64(1, (const void*)words[0], 64);\n"
+      "  __builtin_ia32_tileloadd64(2, (const void*)words[1], 64);\n"
+      "  __builtin_ia32_tdpbssd(0, 1, 2);\n"
+      "  __builtin_ia32_tilestored64(0, (void*)words[2], 64);\n"
+      "  __builtin_ia32_tilerelease();\n}\n",
+      "k_a1"};
+  int8_t a[16][64], b[16][64];
+  int32_t c[16][16] = {};
+  for (int i = 0; i < 16 * 64; ++i) (&a[0][0])[i] = int8_t(i * 7), (&b[0][0])[i] = int8_t(i * 5 + 3);
+  const uint64_t words[] = {uint64_t(a), uint64_t(b), uint64_t(c)};
+  CodeArena arena;
+  fn(arena, p->compile({&text, 1}, t), "k_a1")(words, 0, 1);
+  for (int m = 0; m < 16; ++m)
+    for (int n = 0; n < 16; ++n) {
+      int32_t want = 0;
+      for (int k = 0; k < 64; ++k) want += a[m][k] * b[k / 4][n * 4 + k % 4];
+      ASSERT_EQ(c[m][n], want) << m << "," << n;
+    }
 }
 
 }  // namespace

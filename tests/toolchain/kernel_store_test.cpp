@@ -1,6 +1,7 @@
 #include "toolchain/kernel_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <bit>
@@ -276,6 +277,59 @@ TEST_F(KernelStoreTest, OnlyCpuKernelsHaveAddresses) {
   gpu.arch = "sm_90a";
   EXPECT_THROW(store.get(texts(1), gpu), InternalError);
   EXPECT_THROW(store.find(texts(1)[0], gpu), InternalError);
+}
+
+// The process store in a process of its own: what happens to it at exit and across fork.
+class ProcessStoreTest : public KernelStoreTest {
+ protected:
+  // Runs f in a child and returns its exit status.
+  template <class F>
+  int in_child(F&& f) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::setenv("PHLOX_CACHE_DIR", (base_ + "/cache").c_str(), 1);
+      ::alarm(60);
+      f();
+      ::_exit(1);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    return status;
+  }
+};
+
+TEST_F(ProcessStoreTest, ExitsWhileCompiling) {
+  for (int ms : {0, 3, 10, 30})
+    EXPECT_EQ(in_child([&] {
+                kernel_store().prefetch(texts(60, ms * 100), target_);
+                std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+                std::exit(0);
+              }),
+              0);
+}
+
+TEST_F(ProcessStoreTest, ForksWhileCompiling) {
+  EXPECT_EQ(
+      in_child([&] {
+        const auto t = texts(20);
+        const auto p = kernel_store().prefetch(t, target_);
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        const pid_t grandchild = ::fork();
+        const auto f = kernel_store().get(t, target_);
+        if (call(f[3], 1.0f) != 4.125f) ::_exit(2);
+        if (grandchild == 0) {
+          const auto mine = kernel_store().prefetch(texts(2, 900), target_);
+          while (mine->state == KernelStore::Prefetch::running)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          ::_exit(p->state != KernelStore::Prefetch::running && mine->state == KernelStore::Prefetch::ready
+                      ? 0
+                      : 3);
+        }
+        int status = -1;
+        ::waitpid(grandchild, &status, 0);
+        ::_exit(status == 0 ? 0 : 4);
+      }),
+      0);
 }
 
 }  // namespace
