@@ -2,8 +2,10 @@
 // printing a Kernel is spelling, never deciding. One Kernel serves all dialects.
 //
 // A kernel is a tree of blocks of instructions in SSA form. A value is a vector of `lanes` elements (1: a scalar);
-// an instruction on vectors works lane by lane. Mutable state is explicit: variables (var, get, set) and local arrays.
-// Loop bodies' math functions are already expanded: what is left are the scalar ops below Scalar::exp.
+// an instruction on vectors works lane by lane. A dialect spells a vector of more than `register_lanes` lanes as several
+// registers. Mutable state is explicit: variables (var, get, set) and local arrays. Loop bodies' math functions are
+// already expanded, and integer divisions already guarded: what is left are scalar ops below Scalar::exp that every
+// dialect spells directly. Values of 16-bit floats are only loaded, stored and cast.
 //
 // The entry of every kernel is  void k(const uint64_t* words, int64_t begin, int64_t end)  where the word table says
 // what each word is. A CPU kernel computes the work items [begin, end); a CUDA kernel finds its item from its block.
@@ -20,40 +22,63 @@
 
 namespace phlox {
 
-enum class KOp : uint8_t {
-  constant,       // imm: bits, on every lane
-  word,           // words[imm] as dtype
-  item_begin, item_end,  // the kernel's range of work items (cuda: one item per block, item_end = item_begin + 1)
-  scalar,         // `scalar` lane by lane
-  splat,          // a scalar on every lane
-  iota,           // 0, 1, 2, ...
-  extract,        // lane imm of a vector
-  concat,         // two vectors of n lanes -> one of 2n
-  low, high,      // half of a vector
-  lane_fold,      // combines lane l with lane l + half until one is left (the tree order)
-  load,           // param[address .. address+lanes): contiguous
-  load_partial,   // as load, the first `count` lanes; the others are 0; touches nothing past count
-  load_strided,   // param[address + l * stride]
-  load_gather,    // param[address_l], address a vector
-  store, store_partial, store_strided, store_scatter,  // likewise; the value is the last operand
-  local,          // an array of imm elements in `space`; value: its handle
-  local_load, local_store,  // handle, element index [, value]: contiguous lanes
-  var,            // a mutable variable with an initial value
-  get, set,
-  for_range,      // from, to, step (operands): body block, induction value = this value (i64)
-  if_true,        // condition (bool scalar): body block, else block (or none)
-  report,         // bad index: condition (bool, any lane), writes the status word (param imm)
-  prefetch,       // param imm, address
-  // GPU
-  thread_id, block_id, barrier,  // imm: dimension; barrier: imm 0 = block, 1 = warp
-  shuffle_xor,    // lane exchange within a warp
-  atomic_add,
-};
+// KERNEL_OP(name, least operands, most operands, result)   result: none | value (of `type`)
+//   Memory operands are (address, [value,] [count | mask]); `imm` is the index into Kernel::params.
+#define PHLOX_KERNEL_OPS(KERNEL_OP)                                                                        \
+  KERNEL_OP(constant, 0, 0, value)       /* imm: bits, on every lane */                                    \
+  KERNEL_OP(word, 0, 0, value)           /* words[imm] as dtype */                                         \
+  KERNEL_OP(item_begin, 0, 0, value)     /* the range of work items (cuda: one item a block) */            \
+  KERNEL_OP(item_end, 0, 0, value)                                                                         \
+  KERNEL_OP(scalar, 1, 3, value)         /* `scalar` lane by lane */                                       \
+  KERNEL_OP(splat, 1, 1, value)          /* a scalar on every lane */                                      \
+  KERNEL_OP(iota, 0, 0, value)           /* 0, 1, 2, ... */                                                \
+  KERNEL_OP(extract, 1, 1, value)        /* lane imm */                                                    \
+  KERNEL_OP(lane_fold, 1, 1, value)      /* combines lane l with lane l + half until one is left */        \
+  KERNEL_OP(any, 1, 1, value)            /* bool: is a lane true */                                        \
+  KERNEL_OP(load, 1, 1, value)           /* param[address + l] */                                          \
+  KERNEL_OP(load_partial, 2, 2, value)   /* the first `count` lanes, the others 0; touches nothing past */ \
+  KERNEL_OP(load_masked, 2, 2, value)    /* lanes where the mask holds, the others 0 */                    \
+  KERNEL_OP(load_strided, 2, 2, value)   /* param[address + l * stride] */                                 \
+  KERNEL_OP(load_gather, 1, 2, value)    /* param[address_l], where the mask holds, else 0 */              \
+  KERNEL_OP(store, 2, 2, none)                                                                             \
+  KERNEL_OP(store_partial, 3, 3, none)                                                                     \
+  KERNEL_OP(store_masked, 3, 3, none)                                                                      \
+  KERNEL_OP(store_strided, 3, 3, none)   /* address, value, stride */                                      \
+  KERNEL_OP(store_scatter, 2, 3, none)   /* lanes in order */                                              \
+  KERNEL_OP(local, 0, 0, value)          /* an array of imm elements of `type` in `space`: its handle */   \
+  KERNEL_OP(local_load, 2, 2, value)     /* handle, index: contiguous lanes */                             \
+  KERNEL_OP(local_store, 3, 3, none)     /* handle, index, value */                                        \
+  KERNEL_OP(var, 1, 1, value)            /* a mutable variable with its initial value */                   \
+  KERNEL_OP(get, 1, 1, value)                                                                              \
+  KERNEL_OP(set, 2, 2, none)                                                                               \
+  KERNEL_OP(for_range, 3, 3, value)      /* from, to, step > 0: body; the value is the position */         \
+  KERNEL_OP(if_true, 1, 1, none)         /* a bool scalar: body, else other */                             \
+  KERNEL_OP(report, 2, 2, none)          /* bad (bool scalar), index -> the status word (imm) */           \
+  KERNEL_OP(prefetch, 1, 1, none)        /* param imm, address */                                          \
+  KERNEL_OP(thread_id, 0, 0, value)      /* GPU; imm: dimension */                                         \
+  KERNEL_OP(block_id, 0, 0, value)                                                                         \
+  KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp */                                       \
+  KERNEL_OP(shuffle_xor, 1, 1, value)    /* lane exchange within a warp; imm: lane mask */                 \
+  KERNEL_OP(atomic_add, 2, 2, none)      /* address, value */
 
-enum class Space : uint8_t { stack, thread_scratch, shared };
-enum class LoopHint : uint8_t { none, unroll, no_unroll };
+enum class KOp : uint8_t {
+#define KERNEL_OP(name, least, most, result) name,
+  PHLOX_KERNEL_OPS(KERNEL_OP)
+#undef KERNEL_OP
+};
+constexpr int kernel_op_count = 0
+#define KERNEL_OP(name, least, most, result) +1
+    PHLOX_KERNEL_OPS(KERNEL_OP)
+#undef KERNEL_OP
+    ;
+struct KOpInfo { const char* name; uint8_t least, most; bool has_result; };
+const KOpInfo& kernel_op_info(KOp op);
+
+enum class Space : uint8_t { stack, shared };
+enum class LoopHint : uint8_t { none, unroll };
 
 struct KType { DType dtype = DType::i64; uint16_t lanes = 1; friend bool operator==(KType, KType) = default; };
+void append(std::string& s, KType t);  // "f32x16", "i64"
 
 using KValue = uint32_t;
 using BlockId = uint32_t;
@@ -62,24 +87,26 @@ constexpr BlockId no_block = ~0u;
 
 struct KInst {
   KOp op;
-  KType type;
+  KType type;                        // of the result; stores: of the value
   Scalar scalar = Scalar::constant;  // op == scalar
-  Combine combine = Combine::add;    // lane_fold, atomic
-  Space space = Space::stack;
-  LoopHint hint = LoopHint::none;
+  Combine combine = Combine::add;    // lane_fold
+  Space space = Space::stack;        // local
+  LoopHint hint = LoopHint::none;    // for_range
   uint8_t operand_count = 0;
-  KValue operand[4] = {no_kvalue, no_kvalue, no_kvalue, no_kvalue};
+  KValue operand[3] = {no_kvalue, no_kvalue, no_kvalue};
   BlockId body = no_block, other = no_block;
   int64_t imm = 0;
 };
 
 struct KBlock { std::vector<KValue> insts; };
 
-// What a word holds.
+// What a word holds. The status word points to an i64 that is 0 until a bad index is met: then index + 1, or index where
+// that is negative.
 struct Word {
   enum class Kind : uint8_t { pointer, dim, number, status } kind;
-  uint32_t param = 0;  // pointer, number: the loop's parameter
+  uint32_t param = 0;  // pointer, number: the loop's parameter, or (pointers) the loop's parameter count + a temp
   Dim dim = 0;         // dim: its formula
+  friend bool operator==(const Word&, const Word&) = default;
 };
 
 struct KParam { DType dtype; uint32_t word; bool written; };  // a buffer and the word that points to it
@@ -91,12 +118,26 @@ struct Kernel {
   std::vector<KBlock> blocks;  // blocks[0] is the body
   Dim items = 1;               // work items of a launch
   Dim item_cost = 1;           // rough nanoseconds of one item: decides the grain
+  uint16_t register_lanes = 1;
   // cuda
   uint32_t threads = 1, shared_bytes = 0, cluster = 1;
 };
 
+constexpr bool has_effect(KOp op) { return op == KOp::set || op == KOp::report || op == KOp::barrier ||
+    op == KOp::atomic_add || op == KOp::prefetch || (op >= KOp::store && op <= KOp::store_scatter) ||
+    op == KOp::local_store; }
+constexpr bool opens_block(KOp op) { return op == KOp::for_range || op == KOp::if_true; }
+constexpr bool accesses_memory(KOp op) {
+  return (op >= KOp::load && op <= KOp::store_scatter) || op == KOp::prefetch || op == KOp::atomic_add;
+}
+
+// Removes what nothing uses: pure instructions, variables that are never read.
+void remove_dead(Kernel& k);
+// The identity of a combination, as constant bits of the type.
+int64_t combine_identity(Combine c, DType d);
+
 std::string print_kernel(const Kernel& k);
-Kernel parse_kernel(std::string_view text);
-void verify_kernel(const Kernel& k);
+Kernel parse_kernel(std::string_view text);  // throws Error(invalid_argument) with the line
+void verify_kernel(const Kernel& k);         // throws InternalError that names the instruction
 
 }  // namespace phlox

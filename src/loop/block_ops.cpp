@@ -12,12 +12,14 @@ namespace baseline {
 
 const BlockOps& baseline_block_ops() { return baseline::table; }
 
-const BlockOps& block_ops() {
+bool has_avx2() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_block_ops();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
 #endif
-  return baseline_block_ops();
 }
+const BlockOps& block_ops() { return has_avx2() ? avx2_block_ops() : baseline_block_ops(); }
 
 void round_block(DType d, void* block, int64_t n) {
   float* v = static_cast<float*>(block);

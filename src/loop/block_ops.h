@@ -50,6 +50,7 @@ struct BlockOps {
   ChainFn (*chain_row)(Rep r);             // acc[0] = fma(a[i], b[i], acc[0]), in order
   ChainFn (*chain_column)(Rep r, bool scalar_a, bool scalar_b);  // acc[i] = fma(a[i], b[i], acc[i]); scalar: a[0]
 };
+bool has_avx2();              // and fused multiply-add
 const BlockOps& block_ops();  // of this machine
 const BlockOps& baseline_block_ops();
 const BlockOps& avx2_block_ops();

@@ -128,6 +128,8 @@ struct Find {
 }  // namespace
 
 BlockFn math_block_op(Scalar op, Rep r, bool wide, DType d) {
+  if (!wide)
+    if (const BlockFn f = has_avx2() ? avx2_math_op(op, r) : baseline_math_op(op, r)) return f;
   if (op == Scalar::nextafter && d != DType::f64) return wide ? nextafter_wide_loop : nextafter_loop;
   return Find<int(Scalar::exp)>::f(op, r);
 }

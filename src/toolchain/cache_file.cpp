@@ -99,10 +99,17 @@ std::vector<std::byte> encode_cache_file(const CacheKey& key, const Image& image
   for (const Image::Entry& e : image.entries) append_item(file, e.offset, e.name);
   for (const Image::Import& i : image.imports) append_item(file, i.slot, i.name);
   append_bytes(file, image.bytes.data(), image.bytes.size());
+  seal_cache_file(file);
+  return file;
+}
+
+void seal_cache_file(std::span<std::byte> file) {
+  Header h;
+  PHLOX_CHECK(file.size() >= sizeof h, file.size(), " bytes");
+  std::memcpy(&h, file.data(), sizeof h);
   h.file_bytes = file.size();
   h.checksum = checksum_of(file, h);
   std::memcpy(file.data(), &h, sizeof h);
-  return file;
 }
 
 std::optional<Image> decode_cache_file(std::span<const std::byte> bytes, const CacheKey& key,

@@ -87,6 +87,7 @@ class DiskCache {
 
 // The file format, apart from the disk: bytes of one entry, and back. `fault` says why there is no image.
 std::vector<std::byte> encode_cache_file(const CacheKey& key, const Image& image);
+void seal_cache_file(std::span<std::byte> file);  // sets the size and checksum that the header carries
 std::optional<Image> decode_cache_file(std::span<const std::byte> bytes, const CacheKey& key,
                                        std::string& fault);
 

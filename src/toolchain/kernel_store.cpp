@@ -226,12 +226,11 @@ void KernelStore::wait_for_others(std::vector<Task*>& tasks, Request& request) {
 
 void KernelStore::compile(std::vector<Task*>& tasks, Request& request) {
   if (tasks.empty()) return;
-  // A compiler for another device splits its work itself.
-  const bool split = request.target.kind == DeviceKind::cpu;
-  const size_t n = tasks.size(), most = split ? std::max<size_t>(1, options_.batch) : n;
-  const size_t threads = !split                 ? 1
-                         : options_.threads > 0 ? size_t(options_.threads)
-                                                : std::max(1u, std::thread::hardware_concurrency());
+  // The kernels of a CUDA program cannot be taken apart again, so each has its own.
+  const size_t n = tasks.size(),
+               most = request.target.kind == DeviceKind::cpu ? std::max<size_t>(1, options_.batch) : 1;
+  const size_t threads =
+      options_.threads > 0 ? size_t(options_.threads) : std::max(1u, std::thread::hardware_concurrency());
   const size_t batches = std::max((n + most - 1) / most, std::min(threads, n));
   std::atomic<size_t> next{0};
   const auto work = [&] {

@@ -236,7 +236,7 @@ TEST(CudaSpeed, compiling) {
   const double together = median_ns(1, [&] { c->compile(batch, target); });
   std::vector<Image> images;
   const double apart = median_ns(1, [&] { images = c->compile_each(batch, target); });
-  std::printf("NVRTC %d.%d: one kernel %.0f ms; 16 in one program %.0f ms, on threads %.0f ms\n", c->major(),
+  std::printf("NVRTC %d.%d: one kernel %.0f ms; 16 in one program %.0f ms, one by one %.0f ms\n", c->major(),
               c->minor(), one / 1e6, together / 1e6, apart / 1e6);
 }
 

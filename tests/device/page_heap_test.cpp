@@ -10,9 +10,9 @@ static constexpr int64_t mib = 1 << 20;
 
 TEST(PageHeap, spans_split_and_merge) {
   PageHeap h(256 * mib);
-  Span* a = h.take(10, 64 * mib);
-  Span* b = h.take(20, 64 * mib);
-  Span* c = h.take(30, 64 * mib);
+  PageSpan* a = h.take(10, 64 * mib);
+  PageSpan* b = h.take(20, 64 * mib);
+  PageSpan* c = h.take(30, 64 * mib);
   ASSERT_TRUE(a && b && c);
   EXPECT_EQ(h.committed_bytes(), 2 * mib);
   EXPECT_EQ(h.address(*b) - h.address(*a), 10 * PageHeap::unit_bytes);
@@ -20,7 +20,7 @@ TEST(PageHeap, spans_split_and_merge) {
   h.verify();
   h.give(a);
   h.verify();
-  Span* ab = h.take(30, 64 * mib);  // fits exactly where a and b were
+  PageSpan* ab = h.take(30, 64 * mib);  // fits exactly where a and b were
   EXPECT_EQ(h.address(*ab), h.base());
   h.give(ab);
   h.give(c);
@@ -33,11 +33,11 @@ TEST(PageHeap, commits_no_more_than_the_limit) {
   PageHeap h(256 * mib);
   EXPECT_EQ(h.largest_available(16 * mib), 16 * mib);
   EXPECT_EQ(h.largest_available(17 * mib - 1), 16 * mib);  // whole chunks only
-  Span* a = h.take(7 * 64, 16 * mib);                      // 7 MiB
+  PageSpan* a = h.take(7 * 64, 16 * mib);                  // 7 MiB
   ASSERT_TRUE(a);
   EXPECT_EQ(h.take(10 * 64, 16 * mib), nullptr);
   EXPECT_EQ(h.largest_available(16 * mib), 9 * mib);
-  Span* b = h.take(9 * 64, 16 * mib);  // the free end of the last chunk counts
+  PageSpan* b = h.take(9 * 64, 16 * mib);  // the free end of the last chunk counts
   ASSERT_TRUE(b);
   EXPECT_EQ(h.committed_bytes(), 16 * mib);
   EXPECT_EQ(h.take(1, 16 * mib), nullptr);
@@ -49,7 +49,7 @@ TEST(PageHeap, commits_no_more_than_the_limit) {
 TEST(PageHeap, the_address_space_is_a_limit_too) {
   PageHeap h(64 * mib);
   EXPECT_EQ(h.take(65 * 64, 1024 * mib), nullptr);
-  Span* a = h.take(64 * 64, 1024 * mib);
+  PageSpan* a = h.take(64 * 64, 1024 * mib);
   ASSERT_TRUE(a);
   EXPECT_EQ(h.take(1, 1024 * mib), nullptr);
   h.give(a);
@@ -58,8 +58,8 @@ TEST(PageHeap, the_address_space_is_a_limit_too) {
 
 TEST(PageHeap, release_makes_holes_that_are_used_again) {
   PageHeap h(256 * mib);
-  Span* s[4];
-  for (Span*& x : s) x = h.take(4 * 64, 256 * mib);  // 4 MiB each
+  PageSpan* s[4];
+  for (PageSpan*& x : s) x = h.take(4 * 64, 256 * mib);  // 4 MiB each
   memset(h.address(*s[1]), 1, 4 * mib);
   h.give(s[1]);
   h.give(s[3]);
@@ -67,7 +67,7 @@ TEST(PageHeap, release_makes_holes_that_are_used_again) {
   h.verify();
   EXPECT_EQ(h.committed_bytes(), 8 * mib);
   EXPECT_EQ(h.segments(), 2);
-  Span* again = h.take(3 * 64, 256 * mib);  // 3 MiB: 4 MiB of the hole come back
+  PageSpan* again = h.take(3 * 64, 256 * mib);  // 3 MiB: 4 MiB of the hole come back
   EXPECT_EQ(h.address(*again), h.base() + 4 * mib);
   EXPECT_EQ(*h.address(*again), std::byte(0));  // the old pages are gone
   EXPECT_EQ(h.committed_bytes(), 12 * mib);
@@ -84,12 +84,12 @@ TEST(PageHeap, release_makes_holes_that_are_used_again) {
 TEST(PageHeap, random_programs_keep_the_invariants) {
   std::mt19937 rng(7);
   PageHeap h(1024 * mib);
-  std::vector<std::pair<Span*, uint32_t>> live;
+  std::vector<std::pair<PageSpan*, uint32_t>> live;
   for (int step = 0; step < 2500; ++step) {
     const uint32_t r = rng() % 100;
     if (r < 55 || live.empty()) {
       const uint32_t units = 1 + (rng() % 8 ? rng() % 100 : rng() % 2000);
-      if (Span* s = h.take(units, 512 * mib)) {
+      if (PageSpan* s = h.take(units, 512 * mib)) {
         ASSERT_EQ(s->units, units);
         uint32_t* first = reinterpret_cast<uint32_t*>(h.address(*s));
         *first = uint32_t(step);
@@ -100,7 +100,7 @@ TEST(PageHeap, random_programs_keep_the_invariants) {
       }
     } else if (r < 99) {
       const size_t i = rng() % live.size();
-      Span* s = live[i].first;
+      PageSpan* s = live[i].first;
       const uint32_t* first = reinterpret_cast<const uint32_t*>(h.address(*s));
       ASSERT_EQ(*first, live[i].second);
       ASSERT_EQ(first[s->units * PageHeap::unit_bytes / 4 - 1], live[i].second);

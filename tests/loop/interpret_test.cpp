@@ -421,9 +421,7 @@ TEST(Interpret, random_loops_are_as_documented) {
 }
 
 TEST(Interpret, both_instruction_sets_give_the_same_bits) {
-#if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) GTEST_SKIP() << "no AVX2";
-#endif
+  if (!has_avx2()) GTEST_SKIP() << "no AVX2";
   const BlockOps &x = baseline_block_ops(), &y = avx2_block_ops();
   std::mt19937_64 rng(5);
   alignas(64) uint64_t a[256], b[256], c[256], r1[256], r2[256];
@@ -456,6 +454,39 @@ TEST(Interpret, both_instruction_sets_give_the_same_bits) {
       y.philox(w)(r2, a, b, c, 256);
       ASSERT_EQ(std::memcmp(r1, r2, sizeof r1), 0);
       EXPECT_EQ(r1[7], philox_block(a[7], b[7], c[7])[size_t(w)]);
+    }
+  }
+}
+
+TEST(Interpret, math_functions_have_the_same_bits_on_both_instruction_sets) {
+  if (!has_avx2()) GTEST_SKIP() << "no AVX2";
+  std::mt19937_64 rng(6);
+  std::vector<float> x(256), y(256), r1(256), r2(256);
+  std::vector<double> u(256), v(256), q1(256), q2(256);
+  for (int round = 0; round < 40; ++round) {
+    for (int k = 0; k < 256; ++k) {  // random bits, and numbers of ordinary size
+      x[k] = rng() & 1 ? std::bit_cast<float>(uint32_t(rng())) : std::ldexp(float(int32_t(rng())), -int(rng() % 60));
+      y[k] = rng() & 1 ? std::bit_cast<float>(uint32_t(rng())) : std::ldexp(float(int32_t(rng())), -int(rng() % 60));
+      u[k] = rng() & 1 ? std::bit_cast<double>(rng()) : std::ldexp(double(int64_t(rng())), -int(rng() % 90));
+      v[k] = rng() & 1 ? std::bit_cast<double>(rng()) : std::ldexp(double(int64_t(rng())), -int(rng() % 90));
+    }
+    const int64_t n = round ? 256 - round : 256;
+    for (int o = int(Scalar::exp); o < scalar_op_count; ++o) {
+      const Scalar op = Scalar(o);
+      ASSERT_EQ(!baseline_math_op(op, Rep::f32), !avx2_math_op(op, Rep::f32));
+      if (!avx2_math_op(op, Rep::f32)) continue;
+      baseline_math_op(op, Rep::f32)(r1.data(), x.data(), y.data(), nullptr, n);
+      avx2_math_op(op, Rep::f32)(r2.data(), x.data(), y.data(), nullptr, n);
+      baseline_math_op(op, Rep::f64)(q1.data(), u.data(), v.data(), nullptr, n);
+      avx2_math_op(op, Rep::f64)(q2.data(), u.data(), v.data(), nullptr, n);
+      for (int64_t k = 0; k < n; ++k) {
+        if (!(std::isnan(r1[k]) && std::isnan(r2[k]))) {
+          ASSERT_EQ(std::bit_cast<uint32_t>(r1[k]), std::bit_cast<uint32_t>(r2[k])) << scalar_info(op).name << " of " << x[k] << " " << y[k];
+        }
+        if (!(std::isnan(q1[k]) && std::isnan(q2[k]))) {
+          ASSERT_EQ(std::bit_cast<uint64_t>(q1[k]), std::bit_cast<uint64_t>(q2[k])) << scalar_info(op).name << " of " << u[k] << " " << v[k];
+        }
+      }
     }
   }
 }

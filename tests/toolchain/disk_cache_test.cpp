@@ -12,13 +12,13 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include "base/error.h"
 #include "base/event.h"
 #include "kernels.h"
 #include "toolchain/kernel_store.h"
-#include "toolchain/spawn_cc.h"
 
 using namespace phlox;
 using namespace phlox::test;
@@ -85,8 +85,7 @@ class DiskCacheTest : public testing::Test {
 
   // Puts a good entry, lets `attack` at its file, and expects a refusal, an event, a recompile, and a good
   // file after.
-  template <class F>
-  void attack(const char* what, F&& attack) {
+  void attack(const char* what, const std::function<void(const std::string&)>& attack) {
     SCOPED_TRACE(what);
     fs::remove_all(root_);
     const std::string path = [&] {
@@ -187,7 +186,7 @@ TEST_F(DiskCacheTest, EveryTruncationAndExtension) {
 
 // Damage with a checksum that fits again: the fields themselves are checked as well.
 TEST_F(DiskCacheTest, RightChecksumWrongContents) {
-  const auto fault_of = [&](const CacheKey& written, auto damage) {
+  const auto fault_of = [&](const CacheKey& written, void (*damage)(Image&)) {
     Image i = image();
     damage(i);
     std::string fault;

@@ -103,7 +103,7 @@ struct Arena::State {
   mutable std::mutex
       mutex;  // guards all that follows, and lists of threads only when they are merged into slabs
   PageHeap heap;
-  Span* slabs[class_count] = {};  // those with available blocks
+  PageSpan* slabs[class_count] = {};  // those with available blocks
   ThreadCache* threads = nullptr;
   int64_t allocated = 0, calls = 0, peak_allocated = 0;  // without what threads have not yet reported
   int64_t limit;
@@ -116,16 +116,16 @@ struct Arena::State {
   void report(ThreadCache* t);
   void* refill(ThreadCache* t, int c);
   bool take_blocks(FreeList& l, int c, int n);
-  Span* new_slab(int c);
+  PageSpan* new_slab(int c);
   void give_blocks(FreeList& l, int c, int keep);
   void* alloc_large(int64_t bytes);
   void free_large(uint64_t offset);
-  Span* take_span(uint32_t units);
+  PageSpan* take_span(uint32_t units);
   void release();
   [[noreturn]] void refuse(std::unique_lock<std::mutex>& lock, int64_t bytes);
   MemoryStats stats() const;  // under the lock
-  void link_slab(Span* s);
-  void unlink_slab(Span* s);
+  void link_slab(PageSpan* s);
+  void unlink_slab(PageSpan* s);
 };
 
 Arena& Arena::host() { return root_object<Arena>(); }
@@ -259,7 +259,7 @@ void* Arena::State::refill(ThreadCache* t, int c) {
 bool Arena::State::take_blocks(FreeList& l, int c, int n) {
   const int64_t bytes = classes[size_t(c)].bytes;
   for (; n > 0; --n) {
-    Span* s = slabs[c];
+    PageSpan* s = slabs[c];
     if (!s && !(s = l.head ? nullptr : new_slab(c))) break;  // one new slab at most, and only for need
     void* p;
     if (s->returned)
@@ -273,11 +273,11 @@ bool Arena::State::take_blocks(FreeList& l, int c, int n) {
   return l.head;
 }
 
-Span* Arena::State::new_slab(int c) {
+PageSpan* Arena::State::new_slab(int c) {
   const SizeClass& k = classes[size_t(c)];
-  Span* s = take_span(k.slab_units);
+  PageSpan* s = take_span(k.slab_units);
   if (!s) return nullptr;
-  s->state = Span::State::slab;
+  s->state = PageSpan::State::slab;
   s->size_class = uint8_t(c);
   s->blocks = s->available = uint32_t((int64_t(k.slab_units) << PageHeap::unit_shift) / k.bytes);
   s->carved = 0;
@@ -293,7 +293,7 @@ void Arena::State::give_blocks(FreeList& l, int c, int keep) {
   while (l.count > keep) {
     void* p = pop(l.head);
     --l.count;
-    Span* s = heap.span_at(uint32_t((static_cast<std::byte*>(p) - base) >> PageHeap::unit_shift));
+    PageSpan* s = heap.span_at(uint32_t((static_cast<std::byte*>(p) - base) >> PageHeap::unit_shift));
     push(s->returned, p);
     if (s->available++ == 0) link_slab(s);
     if (s->available < s->blocks || (slabs[c] == s && !s->next))
@@ -304,22 +304,22 @@ void Arena::State::give_blocks(FreeList& l, int c, int keep) {
   }
 }
 
-void Arena::State::link_slab(Span* s) {
-  Span*& head = slabs[s->size_class];
+void Arena::State::link_slab(PageSpan* s) {
+  PageSpan*& head = slabs[s->size_class];
   s->prev = nullptr;
   s->next = head;
   if (head) head->prev = s;
   head = s;
 }
 
-void Arena::State::unlink_slab(Span* s) {
+void Arena::State::unlink_slab(PageSpan* s) {
   (s->prev ? s->prev->next : slabs[s->size_class]) = s->next;
   if (s->next) s->next->prev = s->prev;
   s->prev = s->next = nullptr;
 }
 
-Span* Arena::State::take_span(uint32_t units) {
-  Span* s = heap.take(units, limit);
+PageSpan* Arena::State::take_span(uint32_t units) {
+  PageSpan* s = heap.take(units, limit);
   if (s) return s;
   release();  // free memory in the wrong places counts against the limit
   return heap.take(units, limit);
@@ -329,7 +329,7 @@ void* Arena::State::alloc_large(int64_t bytes) {
   std::unique_lock lock(mutex);
   if (bytes > limit || bytes > int64_t(reserved_bytes)) refuse(lock, bytes);
   const uint32_t units = uint32_t((bytes + PageHeap::unit_bytes - 1) >> PageHeap::unit_shift);
-  Span* s = take_span(units);
+  PageSpan* s = take_span(units);
   if (!s) refuse(lock, bytes);
   if (thread_cache) report(thread_cache);
   allocated += int64_t(units) << PageHeap::unit_shift;
@@ -341,9 +341,10 @@ void* Arena::State::alloc_large(int64_t bytes) {
 void Arena::State::free_large(uint64_t offset) {
   std::lock_guard lock(mutex);
   const uint32_t unit = uint32_t(offset >> PageHeap::unit_shift);
-  Span* s = heap.span_at(unit);
-  PHLOX_CHECK(s && s->start == unit && s->state == Span::State::large && offset % PageHeap::unit_bytes == 0,
-              "free of a pointer that is not an allocated block, or was freed before");
+  PageSpan* s = heap.span_at(unit);
+  PHLOX_CHECK(
+      s && s->start == unit && s->state == PageSpan::State::large && offset % PageHeap::unit_bytes == 0,
+      "free of a pointer that is not an allocated block, or was freed before");
   allocated -= int64_t(s->units) << PageHeap::unit_shift;
   heap.give(s);
 }
@@ -358,8 +359,8 @@ void Arena::State::refuse(std::unique_lock<std::mutex>& lock, int64_t bytes) {
 void Arena::State::release() {
   if (ThreadCache* t = thread_cache)
     for (int c = 0; c < class_count; ++c) give_blocks(t->lists[c], c, 0);
-  for (Span*& head : slabs)
-    for (Span *s = head, *next; s; s = next) {
+  for (PageSpan*& head : slabs)
+    for (PageSpan *s = head, *next; s; s = next) {
       next = s->next;
       if (s->available < s->blocks) continue;
       unlink_slab(s);
@@ -385,8 +386,8 @@ int64_t Arena::block_bytes(const void* p) const {
   const uint32_t unit = uint32_t(offset >> PageHeap::unit_shift);
   if (const int c = state_->class_at[unit]) return classes[size_t(c - 1)].bytes;
   std::lock_guard lock(state_->mutex);
-  const Span* s = state_->heap.span_at(unit);
-  PHLOX_CHECK(s && s->start == unit && s->state == Span::State::large, "not an allocated block");
+  const PageSpan* s = state_->heap.span_at(unit);
+  PHLOX_CHECK(s && s->start == unit && s->state == PageSpan::State::large, "not an allocated block");
   return int64_t(s->units) << PageHeap::unit_shift;
 }
 
@@ -420,9 +421,9 @@ void Arena::verify() const {
   std::lock_guard lock(state_->mutex);
   state_->heap.verify();
   for (int c = 0; c < class_count; ++c)
-    for (const Span* s = state_->slabs[c]; s; s = s->next) {
-      PHLOX_CHECK(s->state == Span::State::slab && s->size_class == c && s->available > 0, "slab of class ",
-                  c);
+    for (const PageSpan* s = state_->slabs[c]; s; s = s->next) {
+      PHLOX_CHECK(s->state == PageSpan::State::slab && s->size_class == c && s->available > 0,
+                  "slab of class ", c);
       uint32_t returned = 0;
       for (void* p = s->returned; p; p = *static_cast<void**>(p)) ++returned;
       PHLOX_CHECK(returned + s->blocks - s->carved == s->available, "blocks of a slab of class ", c);

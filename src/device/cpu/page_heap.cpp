@@ -27,8 +27,8 @@ PageHeap::PageHeap(int64_t bytes) {
   for (; bytes >= min_reservation; bytes = bytes / 2 & -chunk_bytes) {
     reservation_bytes_ = size_t(bytes + chunk_bytes);  // one more, to align the start
     reservation_ = reserve(reservation_bytes_, PROT_NONE);
-    const size_t map_bytes = (size_t(bytes) >> unit_shift) * sizeof(Span*);
-    map_ = reservation_ ? static_cast<Span**>(reserve(map_bytes, PROT_READ | PROT_WRITE)) : nullptr;
+    const size_t map_bytes = (size_t(bytes) >> unit_shift) * sizeof(PageSpan*);
+    map_ = reservation_ ? static_cast<PageSpan**>(reserve(map_bytes, PROT_READ | PROT_WRITE)) : nullptr;
     if (map_) break;
     if (reservation_) ::munmap(reservation_, reservation_bytes_);
     reservation_ = nullptr;
@@ -45,8 +45,8 @@ PageHeap::PageHeap(int64_t bytes) {
 
 PageHeap::~PageHeap() {
   ::munmap(reservation_, reservation_bytes_);
-  ::munmap(map_, size_t(capacity_) * sizeof(Span*));
-  for (Span* b : record_blocks_) delete[] b;
+  ::munmap(map_, size_t(capacity_) * sizeof(PageSpan*));
+  for (PageSpan* b : record_blocks_) delete[] b;
 }
 
 // Sizes up to a chunk have a bin each; above, every doubling is cut into eight.
@@ -60,32 +60,32 @@ int PageHeap::bin_of(uint32_t units) {
 void PageHeap::reserve_records(size_t n) {
   while (free_records_ < n) {
     record_blocks_.reserve(record_blocks_.size() + 1);
-    Span* block = new Span[records_per_block];
+    PageSpan* block = new PageSpan[records_per_block];
     record_blocks_.push_back(block);
     for (int i = 0; i < records_per_block; ++i) drop_record(&block[i]);
   }
 }
 
-Span* PageHeap::new_record() {
+PageSpan* PageHeap::new_record() {
   PHLOX_CHECK(records_, "no span record in reserve");
-  Span* s = records_;
+  PageSpan* s = records_;
   records_ = s->next;
   --free_records_;
   s->next = nullptr;
   return s;
 }
 
-void PageHeap::drop_record(Span* s) noexcept {
-  *s = Span{};
+void PageHeap::drop_record(PageSpan* s) noexcept {
+  *s = PageSpan{};
   s->next = records_;
   records_ = s;
   ++free_records_;
 }
 
-void PageHeap::set_ends(Span* s) noexcept { map_[s->start] = map_[s->start + s->units - 1] = s; }
+void PageHeap::set_ends(PageSpan* s) noexcept { map_[s->start] = map_[s->start + s->units - 1] = s; }
 
-Span* PageHeap::make(uint32_t start, uint32_t units, Span::State state) {
-  Span* s = new_record();
+PageSpan* PageHeap::make(uint32_t start, uint32_t units, PageSpan::State state) {
+  PageSpan* s = new_record();
   s->start = start;
   s->units = units;
   s->state = state;
@@ -93,11 +93,11 @@ Span* PageHeap::make(uint32_t start, uint32_t units, Span::State state) {
   return s;
 }
 
-void PageHeap::map_all_units(Span* s) { std::fill_n(map_ + s->start, s->units, s); }
+void PageHeap::map_all_units(PageSpan* s) { std::fill_n(map_ + s->start, s->units, s); }
 
-void PageHeap::link(Span* s) noexcept {
-  Span** head = &holes_;
-  if (s->state == Span::State::free) {
+void PageHeap::link(PageSpan* s) noexcept {
+  PageSpan** head = &holes_;
+  if (s->state == PageSpan::State::free) {
     const int b = bin_of(s->units);
     head = &bin_[b];
     occupied_[b / 64] |= uint64_t(1) << (b % 64);
@@ -108,11 +108,11 @@ void PageHeap::link(Span* s) noexcept {
   *head = s;
 }
 
-void PageHeap::unlink(Span* s) noexcept {
+void PageHeap::unlink(PageSpan* s) noexcept {
   if (s->next) s->next->prev = s->prev;
   if (s->prev) {
     s->prev->next = s->next;
-  } else if (s->state == Span::State::hole) {
+  } else if (s->state == PageSpan::State::hole) {
     holes_ = s->next;
   } else {
     const int b = bin_of(s->units);
@@ -124,10 +124,10 @@ void PageHeap::unlink(Span* s) noexcept {
 
 // The tightest of the first spans in the request's own bin, where spans may also be too small; else the first
 // of the next bin that has any; else whatever fits in the own bin.
-Span* PageHeap::find(uint32_t units) const {
+PageSpan* PageHeap::find(uint32_t units) const {
   int b = bin_of(units);
-  Span* best = nullptr;
-  Span* s = bin_[b];
+  PageSpan* best = nullptr;
+  PageSpan* s = bin_[b];
   for (int looked_at = 0; s && looked_at < 64; s = s->next, ++looked_at) {
     if (s->units == units) return s;
     if (s->units > units && (!best || s->units < best->units)) best = s;
@@ -142,9 +142,9 @@ Span* PageHeap::find(uint32_t units) const {
   return s;
 }
 
-Span* PageHeap::take(uint32_t units, int64_t limit_bytes) {
+PageSpan* PageHeap::take(uint32_t units, int64_t limit_bytes) {
   reserve_records(4);
-  Span* s = find(units);
+  PageSpan* s = find(units);
   if (!s) {
     if (!grow(units, limit_bytes)) return nullptr;
     s = find(units);
@@ -152,21 +152,21 @@ Span* PageHeap::take(uint32_t units, int64_t limit_bytes) {
   }
   unlink(s);
   if (s->units > units) {
-    Span* rest = make(s->start + units, s->units - units, Span::State::free);
+    PageSpan* rest = make(s->start + units, s->units - units, PageSpan::State::free);
     link(rest);
     s->units = units;
   }
-  s->state = Span::State::large;
+  s->state = PageSpan::State::large;
   set_ends(s);
   return s;
 }
 
 // Links a committed span, merged with its free neighbours.
-void PageHeap::add_free(Span* s) noexcept {
-  s->state = Span::State::free;
+void PageHeap::add_free(PageSpan* s) noexcept {
+  s->state = PageSpan::State::free;
   if (s->start > 0) {
-    Span* before = map_[s->start - 1];
-    if (before->state == Span::State::free) {
+    PageSpan* before = map_[s->start - 1];
+    if (before->state == PageSpan::State::free) {
       unlink(before);
       s->start = before->start;
       s->units += before->units;
@@ -174,8 +174,8 @@ void PageHeap::add_free(Span* s) noexcept {
     }
   }
   if (s->start + s->units < top_) {
-    Span* after = map_[s->start + s->units];
-    if (after->state == Span::State::free) {
+    PageSpan* after = map_[s->start + s->units];
+    if (after->state == PageSpan::State::free) {
       unlink(after);
       s->units += after->units;
       drop_record(after);
@@ -185,7 +185,7 @@ void PageHeap::add_free(Span* s) noexcept {
   link(s);
 }
 
-void PageHeap::give(Span* s) noexcept { add_free(s); }
+void PageHeap::give(PageSpan* s) noexcept { add_free(s); }
 
 bool PageHeap::commit(uint32_t start, uint32_t units) noexcept {
   std::byte* p = base_ + (int64_t(start) << unit_shift);
@@ -204,20 +204,20 @@ bool PageHeap::grow(uint32_t units, int64_t limit_bytes) {
   auto allowed = [&](uint64_t more) { return committed_units_ + more <= limit; };
 
   const uint64_t in_hole = whole_chunks(units);
-  Span* hole = nullptr;
-  for (Span* h = holes_; h; h = h->next)
+  PageSpan* hole = nullptr;
+  for (PageSpan* h = holes_; h; h = h->next)
     if (h->units >= in_hole && (!hole || h->units < hole->units)) hole = h;
   if (hole && allowed(in_hole) && commit(hole->start, uint32_t(in_hole))) {
     unlink(hole);
     if (hole->units > in_hole)
-      link(make(hole->start + uint32_t(in_hole), hole->units - uint32_t(in_hole), Span::State::hole));
+      link(make(hole->start + uint32_t(in_hole), hole->units - uint32_t(in_hole), PageSpan::State::hole));
     hole->units = uint32_t(in_hole);
     add_free(hole);
     return true;
   }
 
-  const Span* last = top_ ? map_[top_ - 1] : nullptr;
-  const uint32_t tail = last && last->state == Span::State::free ? last->units : 0;
+  const PageSpan* last = top_ ? map_[top_ - 1] : nullptr;
+  const uint32_t tail = last && last->state == PageSpan::State::free ? last->units : 0;
   const uint64_t needed = whole_chunks(units - std::min(tail, units));
   // More at once as the heap gets larger, so that growing is rare; never more than the request needs near the
   // limit.
@@ -226,15 +226,15 @@ bool PageHeap::grow(uint32_t units, int64_t limit_bytes) {
   if (!allowed(more) || top_ + more > capacity_ || !commit(top_, uint32_t(more))) return false;
   const uint32_t start = top_;
   top_ += uint32_t(more);
-  add_free(make(start, uint32_t(more), Span::State::free));
+  add_free(make(start, uint32_t(more), PageSpan::State::free));
   return true;
 }
 
 void PageHeap::release() {
   for (uint32_t u = 0; u < top_;) {
-    Span* s = map_[u];
+    PageSpan* s = map_[u];
     u = s->start + s->units;
-    if (s->state != Span::State::free) continue;
+    if (s->state != PageSpan::State::free) continue;
     const uint32_t from = (s->start + chunk_units - 1) / chunk_units * chunk_units;
     const uint32_t to = (s->start + s->units) / chunk_units * chunk_units;
     if (from >= to) continue;
@@ -245,8 +245,8 @@ void PageHeap::release() {
     u = s->start + s->units;  // the hole may have grown over what followed, or left a free span behind it
   }
   // A hole at the end is no hole but untouched space again.
-  while (top_ && map_[top_ - 1]->state == Span::State::hole) {
-    Span* h = map_[top_ - 1];
+  while (top_ && map_[top_ - 1]->state == PageSpan::State::hole) {
+    PageSpan* h = map_[top_ - 1];
     unlink(h);
     top_ = h->start;
     drop_record(h);
@@ -254,26 +254,26 @@ void PageHeap::release() {
 }
 
 // Turns the chunks [from, to) of a free span into a hole, merged with neighbouring holes.
-void PageHeap::make_hole(Span* s, uint32_t from, uint32_t to) noexcept {
+void PageHeap::make_hole(PageSpan* s, uint32_t from, uint32_t to) noexcept {
   unlink(s);
   const uint32_t start = s->start, end = s->start + s->units;
   committed_units_ -= to - from;
   s->start = from;
   s->units = to - from;
-  s->state = Span::State::hole;
+  s->state = PageSpan::State::hole;
   if (start < from) {
-    link(make(start, from - start, Span::State::free));
-  } else if (start > 0 && map_[start - 1]->state == Span::State::hole) {
-    Span* before = map_[start - 1];
+    link(make(start, from - start, PageSpan::State::free));
+  } else if (start > 0 && map_[start - 1]->state == PageSpan::State::hole) {
+    PageSpan* before = map_[start - 1];
     unlink(before);
     s->start = before->start;
     s->units += before->units;
     drop_record(before);
   }
   if (to < end) {
-    link(make(to, end - to, Span::State::free));
-  } else if (end < top_ && map_[end]->state == Span::State::hole) {
-    Span* after = map_[end];
+    link(make(to, end - to, PageSpan::State::free));
+  } else if (end < top_ && map_[end]->state == PageSpan::State::hole) {
+    PageSpan* after = map_[end];
     unlink(after);
     s->units += after->units;
     drop_record(after);
@@ -284,15 +284,15 @@ void PageHeap::make_hole(Span* s, uint32_t from, uint32_t to) noexcept {
 
 int64_t PageHeap::largest_available(int64_t limit_bytes) const {
   uint64_t best = 0;
-  for (const Span* s : bin_)
+  for (const PageSpan* s : bin_)
     for (; s; s = s->next) best = std::max<uint64_t>(best, s->units);
   const uint64_t limit = uint64_t(std::max<int64_t>(limit_bytes, 0)) >> unit_shift;
   const uint64_t may_commit =
       (limit > committed_units_ ? limit - committed_units_ : 0) / chunk_units * chunk_units;
-  for (const Span* h = holes_; h; h = h->next)
+  for (const PageSpan* h = holes_; h; h = h->next)
     best = std::max(best, std::min<uint64_t>(h->units, may_commit));
-  const Span* last = top_ ? map_[top_ - 1] : nullptr;
-  const uint64_t tail = last && last->state == Span::State::free ? last->units : 0;
+  const PageSpan* last = top_ ? map_[top_ - 1] : nullptr;
+  const uint64_t tail = last && last->state == PageSpan::State::free ? last->units : 0;
   best = std::max(best, tail + std::min<uint64_t>(capacity_ - top_, may_commit));
   return int64_t(best) << unit_shift;
 }
@@ -301,7 +301,7 @@ int64_t PageHeap::segments() const {
   int64_t n = 0;
   bool in_hole = true;
   for (uint32_t u = 0; u < top_; u += map_[u]->units) {
-    const bool hole = map_[u]->state == Span::State::hole;
+    const bool hole = map_[u]->state == PageSpan::State::hole;
     n += in_hole && !hole;
     in_hole = hole;
   }
@@ -310,21 +310,21 @@ int64_t PageHeap::segments() const {
 
 void PageHeap::verify() const {
   uint64_t committed = 0;
-  const Span* before = nullptr;
+  const PageSpan* before = nullptr;
   for (uint32_t u = 0; u < top_;) {
-    const Span* s = map_[u];
+    const PageSpan* s = map_[u];
     PHLOX_CHECK(s && s->start == u && s->units > 0 && u + s->units <= top_, "span at unit ", u);
     PHLOX_CHECK(map_[u + s->units - 1] == s, "end of the span at unit ", u);
-    PHLOX_CHECK(s->state != Span::State::unused, "unused record at unit ", u);
-    const bool mergeable = s->state == Span::State::free || s->state == Span::State::hole;
+    PHLOX_CHECK(s->state != PageSpan::State::unused, "unused record at unit ", u);
+    const bool mergeable = s->state == PageSpan::State::free || s->state == PageSpan::State::hole;
     PHLOX_CHECK(!before || !mergeable || before->state != s->state, "unmerged spans at unit ", u);
-    if (s->state == Span::State::hole)
+    if (s->state == PageSpan::State::hole)
       PHLOX_CHECK(s->start % chunk_units == 0 && s->units % chunk_units == 0, "hole at unit ", u);
     else
       committed += s->units;
-    if (s->state == Span::State::free) {
+    if (s->state == PageSpan::State::free) {
       bool linked = false;
-      for (const Span* b = bin_[bin_of(s->units)]; b; b = b->next) linked |= b == s;
+      for (const PageSpan* b = bin_[bin_of(s->units)]; b; b = b->next) linked |= b == s;
       PHLOX_CHECK(linked, "free span not in its bin at unit ", u);
     }
     before = s;

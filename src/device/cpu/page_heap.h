@@ -12,7 +12,7 @@
 
 namespace phlox {
 
-struct Span {
+struct PageSpan {
   enum class State : uint8_t {
     unused,  // a record that describes nothing
     free,    // committed, in a bin
@@ -27,7 +27,8 @@ struct Span {
   uint8_t size_class = 0;
   uint32_t blocks = 0, carved = 0, available = 0;
   void* returned = nullptr;
-  Span *prev = nullptr, *next = nullptr;  // in a bin, or in the arena's list of slabs with available blocks
+  PageSpan *prev = nullptr,
+           *next = nullptr;  // in a bin, or in the arena's list of slabs with available blocks
 };
 
 class PageHeap {
@@ -45,15 +46,15 @@ class PageHeap {
 
   std::byte* base() const { return base_; }
   int64_t reserved_address_bytes() const { return int64_t(capacity_) << unit_shift; }
-  std::byte* address(const Span& s) const { return base_ + (int64_t(s.start) << unit_shift); }
-  Span* span_at(uint32_t unit) const { return map_[unit]; }
-  void map_all_units(Span* s);  // for slabs: any block's address then finds its span
+  std::byte* address(const PageSpan& s) const { return base_ + (int64_t(s.start) << unit_shift); }
+  PageSpan* span_at(uint32_t unit) const { return map_[unit]; }
+  void map_all_units(PageSpan* s);  // for slabs: any block's address then finds its span
 
   // A span of exactly `units`, in state `large`; null when that would commit more than limit_bytes or the
   // system refuses. Contents are undefined, zero where never used.
-  Span* take(uint32_t units, int64_t limit_bytes);
-  void give(Span* s) noexcept;  // s was taken; merges with free neighbours
-  void release();               // returns the memory of every free chunk to the system
+  PageSpan* take(uint32_t units, int64_t limit_bytes);
+  void give(PageSpan* s) noexcept;  // s was taken; merges with free neighbours
+  void release();                   // returns the memory of every free chunk to the system
 
   int64_t committed_bytes() const { return int64_t(committed_units_) << unit_shift; }
   int64_t peak_committed_bytes() const { return int64_t(peak_units_) << unit_shift; }
@@ -66,32 +67,32 @@ class PageHeap {
  private:
   static constexpr int exact_bins = int(chunk_units), bins = exact_bins + 8 * 26, words = (bins + 63) / 64;
   static int bin_of(uint32_t units);
-  Span* new_record();
-  void drop_record(Span* s) noexcept;
-  Span* make(uint32_t start, uint32_t units, Span::State state);
-  void set_ends(Span* s) noexcept;
-  void link(Span* s) noexcept;
-  void unlink(Span* s) noexcept;
-  Span* find(uint32_t units) const;
+  PageSpan* new_record();
+  void drop_record(PageSpan* s) noexcept;
+  PageSpan* make(uint32_t start, uint32_t units, PageSpan::State state);
+  void set_ends(PageSpan* s) noexcept;
+  void link(PageSpan* s) noexcept;
+  void unlink(PageSpan* s) noexcept;
+  PageSpan* find(uint32_t units) const;
   bool grow(uint32_t units, int64_t limit_bytes);
   bool commit(uint32_t start, uint32_t units) noexcept;
-  void add_free(Span* s) noexcept;
-  void make_hole(Span* s, uint32_t from, uint32_t to) noexcept;
+  void add_free(PageSpan* s) noexcept;
+  void make_hole(PageSpan* s, uint32_t from, uint32_t to) noexcept;
   void reserve_records(size_t n);
 
   std::byte* base_ = nullptr;
   void* reservation_ = nullptr;
   size_t reservation_bytes_ = 0;
-  Span** map_ = nullptr;
+  PageSpan** map_ = nullptr;
   uint32_t capacity_ = 0,
            top_ = 0;  // in units; nothing at or above top_ was ever used or it was given up again
   uint32_t committed_units_ = 0, peak_units_ = 0;
-  Span* bin_[bins] = {};
+  PageSpan* bin_[bins] = {};
   uint64_t occupied_[words] = {};
-  Span* holes_ = nullptr;
-  Span* records_ = nullptr;  // unused ones
+  PageSpan* holes_ = nullptr;
+  PageSpan* records_ = nullptr;  // unused ones
   size_t free_records_ = 0;
-  std::vector<Span*> record_blocks_;
+  std::vector<PageSpan*> record_blocks_;
 };
 
 }  // namespace phlox

@@ -1,0 +1,211 @@
+#include "compile/schedule.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "kernel/body.h"
+
+namespace phlox {
+
+namespace {
+
+constexpr int64_t assumed_extent = 1024;  // of symbolic sizes
+int64_t extent_hint(Dim d) { return d.is_const() ? d.value() : assumed_extent; }
+
+// A sum of products with a constant: axes, and other values as a whole.
+struct Linear {
+  struct Term { int axis; ValueId value; Dim coefficient; };  // axis < 0: `value`
+  SmallVector<Term, 6> terms;
+};
+void linear_terms(const Loop& loop, ValueId v, Dim k, Linear& out) {
+  const Inst& i = loop.insts[v];
+  const auto constant_of = [&](ValueId o) -> std::optional<Dim> {
+    const Inst& c = loop.insts[o];
+    if (c.op == Scalar::constant) return Dim(c.imm);
+    if (c.op == Scalar::dim) return Dim::from_raw(c.imm);
+    return std::nullopt;
+  };
+  switch (i.op) {
+    case Scalar::constant: case Scalar::dim: return;
+    case Scalar::axis: out.terms.push_back({int(i.imm), no_value, k}); return;
+    case Scalar::add:
+      linear_terms(loop, i.operand[0], k, out);
+      linear_terms(loop, i.operand[1], k, out);
+      return;
+    case Scalar::mul:
+      for (int n = 0; n < 2; ++n)
+        if (const auto c = constant_of(i.operand[n])) return linear_terms(loop, i.operand[1 - n], k * *c, out);
+      break;
+    default: break;
+  }
+  out.terms.push_back({-1, v, k});
+}
+
+// Every access of the live part of a loop.
+template <class F>
+void for_each_access(const Loop& loop, const F& f) {
+  for (const Inst& i : loop.insts)
+    if (i.op == Scalar::load) f(i.operand[0], i.dtype);
+  for (const Store& s : loop.stores) f(s.address, loop.params[s.param].dtype);
+}
+
+int step_score(const Loop& loop, ValueId address, int axis) {
+  const auto step = BodyLowering::step_along(loop, address, axis);
+  if (!step) return -8;
+  return step->is(1) ? 8 : step->is(0) ? 1 : -8;
+}
+
+int access_score(const Loop& loop, int axis) {
+  int score = 0;
+  for_each_access(loop, [&](ValueId a, DType) { score += step_score(loop, a, axis); });
+  return score;
+}
+
+// The bytes of the widest element that is computed with; address arithmetic does not count.
+int widest_element(const Loop& loop) {
+  std::vector<char> data(loop.insts.size());
+  for (const Store& s : loop.stores) {
+    data[s.value] = 1;
+    if (s.predicate != no_value) data[s.predicate] = 1;
+  }
+  int widest = 1;
+  for (size_t v = loop.insts.size(); v-- > 0;) {
+    if (!data[v]) continue;
+    const Inst& i = loop.insts[v];
+    for (int n = i.op == Scalar::load; n < i.operand_count; ++n) data[i.operand[n]] = 1;
+    if (loop.depends[v]) widest = std::max(widest, int(dtype_bytes(compute_dtype(i.dtype))));
+  }
+  return widest;
+}
+
+}  // namespace
+
+AxisMask conflicting_axes(const Loop& loop, const Store& s) {
+  if (s.conflict == Conflict::unique) return 0;
+  Linear l;
+  linear_terms(loop, s.address, 1, l);
+  AxisMask free = 0;
+  for (const auto& t : l.terms)
+    if (t.axis >= 0) free |= AxisMask(1) << t.axis;
+  free &= s.domain;
+  // Two terms cannot disturb each other when one moves in multiples of the whole range of the other.
+  const auto apart = [&](const Linear::Term& a, const Linear::Term& b) {
+    return a.axis >= 0 && mod(b.coefficient, a.coefficient * loop.axes[size_t(a.axis)].extent).is(0);
+  };
+  for (bool again = true; again;) {
+    again = false;
+    for (const auto& a : l.terms) {
+      if (a.axis < 0 || !(free >> a.axis & 1)) continue;
+      for (const auto& b : l.terms) {
+        if (&a == &b) continue;
+        const bool b_free = b.axis >= 0 && (free >> b.axis & 1);
+        if (apart(a, b) || (b_free && apart(b, a))) continue;
+        free &= ~(AxisMask(1) << a.axis);
+        again = true;
+        break;
+      }
+    }
+  }
+  return s.domain & ~free;
+}
+
+int store_vector_axis(const Loop& loop, std::span<const Store* const> stores, AxisMask axes, AxisMask forbidden) {
+  int best = -1, best_score = 0;
+  for (AxisMask m = axes & ~forbidden; m; m &= m - 1) {
+    const int axis = std::countr_zero(m);
+    int score = 0;
+    for (const Store* s : stores) score += 2 * step_score(loop, s->address, axis);
+    for (const Inst& i : loop.insts)
+      if (i.op == Scalar::load) score += step_score(loop, i.operand[0], axis);
+    if (score > best_score || (score == best_score && best >= 0)) { best = axis; best_score = score; }
+  }
+  return best;
+}
+
+CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options) {
+  CpuPlan p;
+  AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1;
+  AxisMask inner_vector = 0;  // last axes of tree32 reductions
+  for (const Store& s : loop.stores) outer &= s.domain & ~conflicting_axes(loop, s);
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (i.op == Scalar::reduce) {
+      outer &= loop.depends[v];
+      if (i.order == Order::tree32) inner_vector |= std::bit_floor(i.axes);
+    } else if (i.op == Scalar::scan) {
+      outer &= ~i.axes;
+    }
+  }
+  p.outer = outer;
+
+  // The vector axis: the last axis of a row reduction, else the outer axis that most accesses walk with step one.
+  int inner_score = 0, best_score = 0;
+  for (AxisMask m = inner_vector; m; m &= m - 1)
+    inner_score = std::max(inner_score, access_score(loop, std::countr_zero(m)));
+  for (AxisMask m = outer; m; m &= m - 1) {
+    const int axis = std::countr_zero(m);
+    const int score = access_score(loop, axis);
+    if (score >= best_score) { p.vector_axis = axis; best_score = score; }
+  }
+  if (inner_score >= best_score && inner_vector) p.vector_axis = -1;
+
+  const int widest = widest_element(loop);
+  p.register_lanes = std::clamp(target.vector_bits / 8 / widest, 2, 64);
+  p.lanes = p.vector_axis >= 0 ? std::min(64, p.register_lanes * options.unroll) : 1;
+  if (p.vector_axis >= 0 && loop.axes[p.vector_axis].extent.is_const())
+    while (p.lanes > p.register_lanes && p.lanes > loop.axes[p.vector_axis].extent.value()) p.lanes /= 2;
+
+  // What one point of the outer axes costs.
+  AxisMask inner = 0;
+  int64_t ops = 0;
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    inner |= loop.depends[v] & ~outer;
+    ops += is_math(loop.insts[v].op) ? 24 : loop.insts[v].op == Scalar::load ? 4 : 1;
+  }
+  for (const Store& s : loop.stores) inner |= s.domain & ~outer;
+  int64_t work = 1;
+  Dim inner_points = 1;
+  for (AxisMask m = inner; m; m &= m - 1) {
+    const Dim e = loop.axes[size_t(std::countr_zero(m))].extent;
+    work = std::min<int64_t>(work * std::max<int64_t>(1, extent_hint(e)), int64_t(1) << 40);
+    inner_points = inner_points * e;
+  }
+
+  // Loops from the inside out: serial while an item is small, then one that is cut into pieces, then whole items.
+  SmallVector<int, 6> order;
+  for (AxisMask m = outer; m; m &= m - 1)
+    if (std::countr_zero(m) != p.vector_axis) order.push_back(std::countr_zero(m));
+  if (p.vector_axis >= 0) order.push_back(p.vector_axis);
+  SmallVector<NestLoop, 6> nest;
+  bool cut = false;
+  const int64_t points = std::max<int64_t>(options.item_points, p.lanes);
+  Dim item_points = inner_points;
+  for (size_t n = order.size(); n-- > 0;) {
+    const int axis = order[n];
+    const Dim e = loop.axes[size_t(axis)].extent;
+    NestLoop l{axis};
+    if (cut) {
+      l.item = true;
+      p.items = p.items * e;
+    } else if (e.is_const() && work * e.value() <= points) {
+      work *= std::max<int64_t>(1, e.value());
+      item_points = item_points * e;
+    } else {
+      cut = l.item = true;
+      l.chunk = std::max<int64_t>(1, points / work);
+      if (axis == p.vector_axis) l.chunk = (l.chunk + p.lanes - 1) / p.lanes * p.lanes;
+      if (e.is_const() && l.chunk > 1) {  // pieces of equal size
+        const int64_t pieces = (e.value() + l.chunk - 1) / l.chunk, unit = axis == p.vector_axis ? p.lanes : 1;
+        l.chunk = ((e.value() + pieces - 1) / pieces + unit - 1) / unit * unit;
+      }
+      p.items = p.items * ceildiv(e, l.chunk);
+      item_points = item_points * l.chunk;
+    }
+    nest.push_back(l);
+  }
+  for (size_t n = nest.size(); n-- > 0;) p.nest.push_back(nest[n]);
+  p.item_cost = floordiv(item_points * ops, 64) + 1;
+  return p;
+}
+
+}  // namespace phlox

@@ -1,0 +1,38 @@
+// Schedule: how a Loop is spread over work items, vectors and serial loops on one class of target. Decisions only; the
+// lowering carries them out. Pure: sizes that are symbols are taken as large.
+#pragma once
+#include "compile/collapse.h"
+#include "type/target.h"
+
+namespace phlox {
+
+struct ScheduleOptions {
+  int64_t item_points = 4096;     // points of a work item of a map
+  int unroll = 2;                 // registers of a vector over an outer axis
+  bool split_reductions = true;   // reductions with few results over blocks
+  bool row_scratch = true;        // keep costly values of a row for its later passes
+};
+
+// One loop around the points of the outer axes.
+struct NestLoop {
+  int axis;
+  int64_t chunk = 1;   // positions of an item along the axis
+  bool item = false;   // its position comes from the work item; else a loop inside the item
+};
+
+struct CpuPlan {
+  AxisMask outer = 0;
+  int vector_axis = -1;                // of the outer axes; -1: each pass over inner axes picks its own
+  int lanes = 1, register_lanes = 1;
+  SmallVector<NestLoop, 6> nest;       // outermost first; the vector axis is the last one
+  Dim items = 1, item_cost = 1;
+};
+
+CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options);
+
+// Axes of a store's domain whose points may meet in one element; the others never do.
+AxisMask conflicting_axes(const Loop& loop, const Store& s);
+// The inner axis that a pass which only stores should be vectorised over; -1: none is worth it.
+int store_vector_axis(const Loop& loop, std::span<const Store* const> stores, AxisMask axes, AxisMask forbidden);
+
+}  // namespace phlox

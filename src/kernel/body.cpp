@@ -1,0 +1,326 @@
+#include "kernel/body.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernel/math_ops.h"
+
+namespace phlox {
+
+BodyLowering::BodyLowering(KernelBuilder& b, const Loop& loop) : b_(b), loop_(loop), positions_(loop.axes.size()) {
+  levels_.push_back({});
+}
+
+void BodyLowering::open() {
+  Level l;
+  l.bound = levels_.back().bound;
+  l.depth = b_.depth();
+  levels_.push_back(std::move(l));
+}
+
+void BodyLowering::close() {
+  if (vector_axis_ >= 0 && vector_level_ == levels_.size() - 1) {
+    vector_axis_ = -1;
+    lanes_ = 1;
+    guard_ = {};
+  }
+  levels_.pop_back();
+}
+
+void BodyLowering::bind(int axis, Kv position) {
+  levels_.back().bound |= AxisMask(1) << axis;
+  levels_.back().own |= AxisMask(1) << axis;
+  positions_[axis] = position;
+}
+
+void BodyLowering::bind_vector(int axis, Kv first, int lanes, Guard guard) {
+  PHLOX_CHECK(vector_axis_ < 0, "two vector axes");
+  bind(axis, first);
+  if (lanes == 1) return;
+  vector_axis_ = axis;
+  lanes_ = lanes;
+  guard_ = guard;
+  vector_level_ = levels_.size() - 1;
+}
+
+size_t BodyLowering::level_of(AxisMask depends) const {
+  for (size_t l = 0; l < levels_.size(); ++l)
+    if ((depends & ~levels_[l].bound) == 0) return l;
+  PHLOX_CHECK(false, "a value is asked for where its axes are not bound");
+}
+
+uint32_t BodyLowering::buffer(uint32_t param, bool written) {
+  return b_.buffer(param, loop_.params[param].dtype, written);
+}
+
+Kv BodyLowering::guard_mask() {
+  if (vector_axis_ < 0 || guard_.is_full()) return {};
+  if (!guard_.mask) {
+    KernelBuilder::At at(b_, levels_[vector_level_].depth);
+    guard_.mask = lt(b_.iota(lanes_), guard_.count);
+  }
+  return guard_.mask;
+}
+
+// --- values
+
+void BodyLowering::define(ValueId v, Kv value) { levels_.back().values[v] = value; }
+
+bool BodyLowering::is_defined(ValueId v) const {
+  return std::any_of(levels_.begin(), levels_.end(), [&](const Level& l) { return l.values.count(v) != 0; });
+}
+
+Kv BodyLowering::value(ValueId v) {
+  for (size_t l = levels_.size(); l-- > 0;)
+    if (const auto it = levels_[l].values.find(v); it != levels_[l].values.end()) return it->second;
+  // Operands first: one of them may be defined further in than its axes say (a running value).
+  const Inst& i = loop_.insts[v];
+  const size_t l = level_of(loop_.depends[v]);
+  KernelBuilder::At at(b_, levels_[l].depth);
+  const Kv r = compute(v);
+  PHLOX_CHECK(r && r.dtype() == i.dtype, "lowering ", scalar_info(i.op).name, " gave a wrong type");
+  levels_[l].values[v] = r;
+  return r;
+}
+
+// In two halves, since the hardware converts to signed integers.
+static Kv float_to_u64(Kv a) {
+  KernelBuilder& b = *a.b;
+  const Kv limit = constant(a, 0x1p63);
+  const Kv low = b.bitcast(b.cast(a, DType::i64), DType::u64), high = b.bitcast(b.cast(a - limit, DType::i64), DType::u64);
+  return b.select(le(limit, a), high ^ constant_int(high, INT64_MIN), low);
+}
+
+Kv BodyLowering::compute(ValueId v) {
+  const Inst& i = loop_.insts[v];
+  switch (i.op) {
+    case Scalar::constant: return b_.bits(i.dtype, i.imm);
+    case Scalar::dim: return b_.dim(Dim::from_raw(i.imm));
+    case Scalar::axis:
+      if (!varies(v)) return positions_[i.imm];
+      return positions_[i.imm] + b_.iota(lanes_);
+    case Scalar::number: return b_.number(uint32_t(i.imm), i.dtype);
+    case Scalar::load: return load(i);
+    case Scalar::cast: {
+      Kv a = value(i.operand[0]);
+      // 16-bit floats go through f32 both ways.
+      if (is_reduced_float(a.dtype())) a = b_.cast(a, DType::f32);
+      if (is_reduced_float(i.dtype)) a = b_.cast(a, DType::f32);
+      return is_float(a.dtype()) && i.dtype == DType::u64 ? float_to_u64(a) : b_.cast(a, i.dtype);
+    }
+    case Scalar::bitcast: return b_.bitcast(value(i.operand[0]), i.dtype);
+    case Scalar::select: return b_.select(value(i.operand[0]), value(i.operand[1]), value(i.operand[2]));
+    case Scalar::checked_index: return checked_index(i);
+    case Scalar::philox: return philox(i);
+    case Scalar::reduce: case Scalar::scan:
+      PHLOX_CHECK(false, scalar_info(i.op).name, " %", v, " is used before it is computed");
+    default: break;
+  }
+  // Arithmetic on 16-bit floats: in f32, rounded back.
+  Kv r = scalar_op(i);
+  return is_reduced_float(i.dtype) ? b_.cast(r, i.dtype) : r;
+}
+
+Kv BodyLowering::scalar_op(const Inst& i) {
+  Kv o[3];
+  for (int n = 0; n < i.operand_count; ++n) {
+    o[n] = value(i.operand[n]);
+    if (is_reduced_float(o[n].dtype())) o[n] = b_.cast(o[n], DType::f32);
+  }
+  const DType d = o[0].dtype();
+  switch (i.op) {
+    case Scalar::div: case Scalar::floordiv: case Scalar::floormod: case Scalar::fmod:
+      if (is_int(d)) return safe_int_division(i.op, o[0], o[1]);
+      break;
+    case Scalar::floor: case Scalar::ceil: case Scalar::trunc: case Scalar::round:
+      if (is_int(d)) return o[0];
+      break;
+    default: break;
+  }
+  if (is_math(i.op)) {
+    const int lanes = std::max({o[0].lanes(), o[1] ? o[1].lanes() : 1, o[2] ? o[2].lanes() : 1});
+    for (Kv& x : o)
+      if (x) x = b_.splat(x, lanes);
+    return expand_math(i.op, o[0], o[1]);
+  }
+  return b_.op(i.op, o[0], o[1], o[2]);
+}
+
+Kv BodyLowering::checked_index(const Inst& i) {
+  const Kv index = value(i.operand[0]), size = value(i.operand[1]), zero = constant_int(index, 0);
+  const Kv wrapped = index + select(lt(index, zero), size, zero);
+  const Kv good = le(zero, wrapped) & lt(wrapped, size);
+  Kv bad = ~good;
+  if (bad.lanes() > 1) {
+    if (Kv m = guard_mask()) bad = bad & m;
+    // The value reported is one of the bad lanes'; a fold with `or` would mix them, the largest is as good as any.
+    const Kv worst = b_.lane_fold(Combine::max, select(bad, index, b_.constant_int(DType::i64, INT64_MIN, bad.lanes())));
+    b_.report(b_.any(bad), worst);
+  } else {
+    b_.report(bad, index);
+  }
+  return select(good, wrapped, zero);
+}
+
+// base/philox.h on lanes: 32-bit words in 64-bit integers, so that one multiplication gives both halves.
+Kv BodyLowering::philox(const Inst& i) {
+  const Kv seed = value(i.operand[0]), stream = value(i.operand[1]), counter = value(i.operand[2]);
+  const auto u = [&](Kv x) { return b_.bitcast(x, DType::u64); };
+  const auto low = [&](Kv x) { return x & constant_int(x, 0xffffffff); };
+  const auto high = [&](Kv x) { return b_.op(Scalar::shr, x, constant_int(x, 32)); };
+  Kv c[4] = {low(u(counter)), high(u(counter)), low(u(stream)), high(u(stream))};
+  Kv k0 = low(u(seed)), k1 = high(u(seed));
+  for (int round = 0; round < 10; ++round) {
+    const Kv a = c[0] * constant_int(c[0], 0xD2511F53), d = c[2] * constant_int(c[2], 0xCD9E8D57);
+    const Kv n0 = high(d) ^ c[1] ^ k0, n2 = high(a) ^ c[3] ^ k1;
+    c[0] = n0; c[1] = low(d); c[2] = n2; c[3] = low(a);
+    k0 = low(k0 + constant_int(k0, 0x9E3779B9));
+    k1 = low(k1 + constant_int(k1, 0xBB67AE85));
+  }
+  return b_.bitcast(c[i.imm & 3], DType::i64);
+}
+
+// --- memory
+
+// Steps of constants, dims, axes, and their sums and products with what does not vary; a gathered row start plus a
+// position in the row steps by one as well.
+std::optional<Dim> BodyLowering::step_along(const Loop& loop, ValueId v, int axis) {
+  const Inst& i = loop.insts[v];
+  if (!(loop.depends[v] >> axis & 1)) return Dim(0);
+  const auto constant_of = [&](ValueId o) -> std::optional<Dim> {
+    const Inst& c = loop.insts[o];
+    if (c.op == Scalar::constant) return Dim(c.imm);
+    if (c.op == Scalar::dim) return Dim::from_raw(c.imm);
+    return std::nullopt;
+  };
+  switch (i.op) {
+    case Scalar::axis: return Dim(1);
+    case Scalar::add: case Scalar::sub: {
+      const auto a = step_along(loop, i.operand[0], axis), b = step_along(loop, i.operand[1], axis);
+      if (!a || !b) return std::nullopt;
+      return i.op == Scalar::add ? *a + *b : *a - *b;
+    }
+    case Scalar::mul: {
+      for (int n = 0; n < 2; ++n)
+        if (const auto c = constant_of(i.operand[n]))
+          if (const auto s = step_along(loop, i.operand[1 - n], axis)) return *s * *c;
+      return std::nullopt;
+    }
+    default: return std::nullopt;
+  }
+}
+
+// The address at lane 0, each level adding the terms of the axes that it binds.
+Kv BodyLowering::affine_first_lane(ValueId, const Affine& a) {
+  Kv sum;
+  size_t done = 0;
+  for (size_t l = 0; l < levels_.size() && done < a.terms.size(); ++l) {
+    KernelBuilder::At at(b_, levels_[l].depth);
+    for (auto& [axis, c] : a.terms) {
+      if (!(levels_[l].own >> axis & 1)) continue;
+      const Kv t = positions_[axis] * b_.dim(c);
+      sum = sum ? sum + t : t;
+      ++done;
+    }
+  }
+  PHLOX_CHECK(done == a.terms.size(), "an address is asked for where its axes are not bound");
+  if (!sum) return b_.dim(a.base);
+  return sum + b_.dim(a.base);
+}
+
+Kv BodyLowering::first_lane(ValueId v) {
+  if (loop_.insts[v].dtype != DType::i64) return value(v);
+  const size_t l = level_of(loop_.depends[v]);
+  if (!varies(v)) {
+    if (const auto it = levels_[l].values.find(v); it != levels_[l].values.end()) return it->second;
+  }
+  if (const auto it = levels_[l].first_lane.find(v); it != levels_[l].first_lane.end()) return it->second;
+  Kv r;
+  if (const Affine a = affine_of(loop_, v); a.ok) {
+    KernelBuilder::At at(b_, levels_[l].depth);
+    r = affine_first_lane(v, a);
+  } else if (!varies(v)) {
+    r = value(v);
+  } else {
+    const Inst& i = loop_.insts[v];
+    PHLOX_CHECK(i.op == Scalar::add || i.op == Scalar::sub || i.op == Scalar::mul, "an address without a step");
+    const Kv x = first_lane(i.operand[0]), y = first_lane(i.operand[1]);
+    KernelBuilder::At at(b_, levels_[l].depth);
+    r = b_.op(i.op, x, y);
+  }
+  levels_[l].first_lane[v] = r;
+  return r;
+}
+
+// The predicate and the guard together; null when every lane takes part.
+Kv BodyLowering::masked(Kv predicate) {
+  const Kv g = guard_mask();
+  if (!predicate) return g;
+  predicate = b_.splat(predicate, lanes_);
+  return g ? predicate & g : predicate;
+}
+
+Kv BodyLowering::load(const Inst& i) {
+  const Kv predicate = i.operand_count == 2 ? value(i.operand[1]) : Kv{};
+  return load_at(buffer(uint32_t(i.imm), false), i.operand[0], predicate);
+}
+
+Kv BodyLowering::load_at(uint32_t p, ValueId address, Kv predicate) {
+  const bool wide_predicate = predicate && predicate.lanes() > 1;
+  if (!varies(address) && !wide_predicate) {
+    const Kv a = first_lane(address);
+    return predicate ? b_.load_masked(p, a, predicate) : b_.load(p, a, 1);
+  }
+  const auto step = vector_axis_ < 0 ? std::nullopt : step_along(loop_, address, vector_axis_);
+  if (step && step->is(1)) {
+    const Kv a = first_lane(address);
+    if (!predicate && guard_.is_full()) return b_.load(p, a, lanes_);
+    if (!predicate && guard_.count) return b_.load_partial(p, a, guard_.count, lanes_);
+    return b_.load_masked(p, a, masked(predicate));
+  }
+  const Kv mask = masked(predicate);
+  if (step && !mask) return b_.load_strided(p, first_lane(address), b_.dim(*step), lanes_);
+  const Kv a = step ? first_lane(address) + b_.iota(lanes_) * b_.dim(*step) : value(address);
+  return b_.load_gather(p, b_.splat(a, lanes_), mask);
+}
+
+void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate) {
+  if (vector_axis_ < 0 || (!varies(address) && value.lanes() == 1 && (!predicate || predicate.lanes() == 1))) {
+    const Kv a = first_lane(address);
+    if (predicate) b_.store_masked(p, a, value, predicate);
+    else b_.store(p, a, value);
+    return;
+  }
+  value = b_.splat(value, lanes_);
+  const auto step = step_along(loop_, address, vector_axis_);
+  if (step && step->is(1)) {
+    const Kv a = first_lane(address);
+    if (!predicate && guard_.is_full()) b_.store(p, a, value);
+    else if (!predicate && guard_.count) b_.store_partial(p, a, value, guard_.count);
+    else b_.store_masked(p, a, value, masked(predicate));
+    return;
+  }
+  const Kv mask = masked(predicate);
+  if (step && !mask) return b_.store_strided(p, first_lane(address), value, b_.dim(*step));
+  const Kv a = step ? first_lane(address) + b_.iota(lanes_) * b_.dim(*step) : this->value(address);
+  b_.store_scatter(p, b_.splat(a, lanes_), value, mask);
+}
+
+void BodyLowering::store(const Store& s) {
+  Kv v = value(s.value);
+  const Kv predicate = s.predicate == no_value ? Kv{} : value(s.predicate);
+  const uint32_t p = buffer(s.param, true);
+  if (s.conflict != Conflict::unique && s.conflict != Conflict::last) {
+    static constexpr Combine combines[] = {Combine::add, Combine::mul, Combine::min, Combine::max};
+    const DType d = v.dtype();
+    Kv old = load_at(p, s.address, predicate);
+    if (is_reduced_float(d)) {
+      old = b_.cast(old, DType::f32);
+      v = b_.cast(v, DType::f32);
+    }
+    v = b_.cast(b_.combine(combines[int(s.conflict) - int(Conflict::ordered_add)], old, v), d);
+  }
+  store_at(p, s.address, v, predicate);
+}
+
+}  // namespace phlox

@@ -1,0 +1,77 @@
+// BodyLowering: values of a Loop as instructions of a Kernel, at the point that the surrounding loops have reached.
+//
+// Whoever builds the loops (the general lowering, or a template with holes) binds axes to positions, level by level:
+// open a level after each loop it opens, close it before the loop ends. A value is computed once, at the outermost
+// level where all axes it depends on are bound, so invariant work leaves the loops by itself. At most one axis is bound
+// to a vector of positions; values that vary over it have its lanes, all others are scalars.
+// Reductions and scans are the caller's: it defines their results (`define`) before values that use them are asked for.
+#pragma once
+#include <optional>
+#include <unordered_map>
+
+#include "kernel/builder.h"
+
+namespace phlox {
+
+class BodyLowering {
+ public:
+  BodyLowering(KernelBuilder& b, const Loop& loop);
+
+  // The lanes of a vector position that exist: all, the first `count`, or those of a mask.
+  struct Guard {
+    Kv count, mask;
+    bool is_full() const { return !count && !mask; }
+  };
+
+  void open();
+  void close();
+  void bind(int axis, Kv position);                                    // in the innermost level
+  void bind_vector(int axis, Kv first, int lanes, Guard guard = {});   // positions first, first + 1, ...
+  AxisMask bound() const { return levels_.back().bound; }
+  int vector_axis() const { return vector_axis_; }
+  int lanes() const { return vector_axis_ < 0 ? 1 : lanes_; }
+  Kv position(int axis) const { return positions_[axis]; }             // of lane 0
+  Kv guard_mask();                                                     // null when all lanes exist
+
+  Kv value(ValueId v);
+  void define(ValueId v, Kv value);     // of a reduce or scan, until the innermost level closes
+  bool is_defined(ValueId v) const;
+  void store(const Store& s);           // at the point; every axis of its domain is bound
+  // One of the loop's buffers is another: a temporary that stands in for a parameter.
+  uint32_t buffer(uint32_t param, bool written);
+
+  // How an address moves along an axis: address(axis + 1) - address(axis), where that is the same everywhere.
+  static std::optional<Dim> step_along(const Loop& loop, ValueId address, int axis);
+
+  KernelBuilder& builder() { return b_; }
+  const Loop& loop() const { return loop_; }
+
+ private:
+  struct Level {
+    AxisMask bound = 0, own = 0;
+    int depth = 0;
+    std::unordered_map<ValueId, Kv> values, first_lane;  // first_lane: of values that vary over the vector axis
+  };
+  bool varies(ValueId v) const { return vector_axis_ >= 0 && (loop_.depends[v] >> vector_axis_ & 1); }
+  size_t level_of(AxisMask depends) const;
+  Kv compute(ValueId v);
+  Kv scalar_op(const Inst& i);
+  Kv load(const Inst& i);
+  Kv first_lane(ValueId v);
+  Kv affine_first_lane(ValueId v, const Affine& a);
+  Kv masked(Kv predicate);
+  Kv philox(const Inst& i);
+  Kv checked_index(const Inst& i);
+  void store_at(uint32_t p, ValueId address, Kv value, Kv predicate);
+  Kv load_at(uint32_t p, ValueId address, Kv predicate);
+
+  KernelBuilder& b_;
+  const Loop& loop_;
+  std::vector<Level> levels_;
+  std::vector<Kv> positions_;
+  int vector_axis_ = -1, lanes_ = 1;
+  size_t vector_level_ = 0;
+  Guard guard_;
+};
+
+}  // namespace phlox

@@ -1,0 +1,45 @@
+#include "kernel/math_ops.h"
+
+#include "base/error.h"
+#include "loop/math.h"
+
+namespace phlox {
+
+namespace math {
+// A function that loop/math.h does not have gives an empty value.
+#define PHLOX_UNARY(name)                                          \
+  template <class V>                                               \
+  V expand_##name(V a) {                                           \
+    if constexpr (requires { name(a); }) return name(a);           \
+    else return V();                                               \
+  }
+#define PHLOX_BINARY(name)                                         \
+  template <class V>                                               \
+  V expand_##name(V a, V b) {                                      \
+    if constexpr (requires { name(a, b); }) return name(a, b);     \
+    else return V();                                               \
+  }
+#define PHLOX_MATH_OPS(UNARY, BINARY)                                                                            \
+  UNARY(exp) UNARY(exp2) UNARY(expm1) UNARY(log) UNARY(log2) UNARY(log10) UNARY(log1p) UNARY(sigmoid) UNARY(tanh) \
+  UNARY(erf) UNARY(erfc) UNARY(erfinv) UNARY(normal_cdf) UNARY(sin) UNARY(cos) UNARY(tan) UNARY(asin) UNARY(acos) \
+  UNARY(atan) BINARY(atan2) UNARY(sinh) UNARY(cosh) UNARY(asinh) UNARY(acosh) UNARY(atanh) BINARY(pow)            \
+  UNARY(rsqrt) BINARY(hypot) UNARY(lgamma) UNARY(digamma) UNARY(trigamma) BINARY(nextafter)
+PHLOX_MATH_OPS(PHLOX_UNARY, PHLOX_BINARY)
+}  // namespace math
+
+Kv expand_math(Scalar op, Kv a, Kv b) {
+  Kv r;
+  switch (op) {
+#define UNARY_CASE(name) case Scalar::name: r = math::expand_##name(a); break;
+#define BINARY_CASE(name) case Scalar::name: r = math::expand_##name(a, b); break;
+    PHLOX_MATH_OPS(UNARY_CASE, BINARY_CASE)
+#undef UNARY_CASE
+#undef BINARY_CASE
+    default: break;
+  }
+  if (!r)
+    fail(ErrorCode::not_implemented, {.op = scalar_info(op).name, .fact = "kernels have no expansion of this function"});
+  return r;
+}
+
+}  // namespace phlox

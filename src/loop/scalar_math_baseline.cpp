@@ -1,0 +1,93 @@
+// loop/math.h on blocks, one number at a time.
+#include <type_traits>
+
+#include "loop/math.h"
+#include "loop/scalar_math.h"
+
+namespace phlox {
+
+namespace {
+
+template <class F> struct Num { F v; };
+template <class I> struct Int { I v; };
+struct Flag { bool v; };
+template <class F> using IntOf = std::conditional_t<sizeof(F) == 8, int64_t, int32_t>;
+template <class I> using Bits = std::make_unsigned_t<I>;
+
+template <class F> Num<F> operator+(Num<F> a, Num<F> b) { return {a.v + b.v}; }
+template <class F> Num<F> operator-(Num<F> a, Num<F> b) { return {a.v - b.v}; }
+template <class F> Num<F> operator*(Num<F> a, Num<F> b) { return {a.v * b.v}; }
+template <class F> Num<F> operator/(Num<F> a, Num<F> b) { return {a.v / b.v}; }
+template <class F> Num<F> operator-(Num<F> a) { return {-a.v}; }
+[[maybe_unused]] Num<float> fma(Num<float> a, Num<float> b, Num<float> c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
+[[maybe_unused]] Num<double> fma(Num<double> a, Num<double> b, Num<double> c) { return {__builtin_fma(a.v, b.v, c.v)}; }
+[[maybe_unused]] Num<float> sqrt(Num<float> a) { return {__builtin_sqrtf(a.v)}; }
+[[maybe_unused]] Num<double> sqrt(Num<double> a) { return {__builtin_sqrt(a.v)}; }
+[[maybe_unused]] Num<float> abs(Num<float> a) { return {__builtin_fabsf(a.v)}; }
+[[maybe_unused]] Num<double> abs(Num<double> a) { return {__builtin_fabs(a.v)}; }
+[[maybe_unused]] Num<float> floor(Num<float> a) { return {__builtin_floorf(a.v)}; }
+[[maybe_unused]] Num<double> floor(Num<double> a) { return {__builtin_floor(a.v)}; }
+[[maybe_unused]] Num<float> trunc(Num<float> a) { return {__builtin_truncf(a.v)}; }
+[[maybe_unused]] Num<double> trunc(Num<double> a) { return {__builtin_trunc(a.v)}; }
+[[maybe_unused]] Num<float> round_even(Num<float> a) { return {__builtin_rintf(a.v)}; }
+[[maybe_unused]] Num<double> round_even(Num<double> a) { return {__builtin_rint(a.v)}; }
+template <class F> Flag lt(Num<F> a, Num<F> b) { return {a.v < b.v}; }
+template <class F> Flag le(Num<F> a, Num<F> b) { return {a.v <= b.v}; }
+template <class F> Flag gt(Num<F> a, Num<F> b) { return {a.v > b.v}; }
+template <class F> Flag ge(Num<F> a, Num<F> b) { return {a.v >= b.v}; }
+template <class F> Flag eq(Num<F> a, Num<F> b) { return {a.v == b.v}; }
+template <class F> Flag ne(Num<F> a, Num<F> b) { return {a.v != b.v}; }
+template <class F> Flag is_nan(Num<F> a) { return {a.v != a.v}; }
+// Bitwise, so that nothing is a branch.
+[[maybe_unused]] Flag logical_and(Flag a, Flag b) { return {bool(a.v & b.v)}; }
+[[maybe_unused]] Flag logical_or(Flag a, Flag b) { return {bool(a.v | b.v)}; }
+[[maybe_unused]] Flag logical_not(Flag a) { return {!a.v}; }
+template <class F> Num<F> select(Flag c, Num<F> a, Num<F> b) { return {c.v ? a.v : b.v}; }
+template <class I> Int<I> select(Flag c, Int<I> a, Int<I> b) { return {c.v ? a.v : b.v}; }
+template <class F> Num<F> constant(Num<F>, double v) { return {F(v)}; }
+template <class F> constexpr bool is_f64(Num<F>) { return sizeof(F) == 8; }
+template <class F> Int<IntOf<F>> bits(Num<F> a) { return {__builtin_bit_cast(IntOf<F>, a.v)}; }
+template <class F> Num<F> from_bits(Num<F>, Int<IntOf<F>> a) { return {__builtin_bit_cast(F, a.v)}; }
+template <class F> Int<IntOf<F>> to_int(Num<F> a) { return {IntOf<F>(a.v)}; }
+template <class F> Num<F> to_float(Num<F>, Int<IntOf<F>> a) { return {F(a.v)}; }
+[[maybe_unused]] Num<double> to_f64(Num<float> a) { return {double(a.v)}; }
+[[maybe_unused]] Num<double> to_f64(Num<double> a) { return a; }
+[[maybe_unused]] Num<float> to_f32(Num<double> a) { return {float(a.v)}; }
+template <class I> Int<I> constant_int(Int<I>, int64_t v) { return {I(v)}; }
+template <class I> Int<I> operator+(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) + Bits<I>(b.v))}; }
+template <class I> Int<I> operator-(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) - Bits<I>(b.v))}; }
+template <class I> Int<I> operator*(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) * Bits<I>(b.v))}; }
+template <class I> Int<I> operator&(Int<I> a, Int<I> b) { return {I(a.v & b.v)}; }
+template <class I> Int<I> operator|(Int<I> a, Int<I> b) { return {I(a.v | b.v)}; }
+template <class I> Int<I> operator^(Int<I> a, Int<I> b) { return {I(a.v ^ b.v)}; }
+template <class I> Int<I> operator<<(Int<I> a, int n) { return {I(Bits<I>(a.v) << n)}; }
+template <class I> Int<I> lshr(Int<I> a, int n) { return {I(Bits<I>(a.v) >> n)}; }
+template <class I> Int<I> ashr(Int<I> a, int n) { return {I(a.v >> n)}; }
+
+#define PHLOX_MATH_1(name)                                                            \
+  template <class F>                                                                  \
+  void name##_loop(void* out, const void* a, const void*, const void*, int64_t n) {   \
+    F* o = static_cast<F*>(out);                                                      \
+    const F* x = static_cast<const F*>(a);                                            \
+    for (int64_t i = 0; i < n; ++i) o[i] = math::name(Num<F>{x[i]}).v;                \
+  }
+#define PHLOX_MATH_2(name)                                                            \
+  template <class F>                                                                  \
+  void name##_loop(void* out, const void* a, const void* b, const void*, int64_t n) { \
+    F* o = static_cast<F*>(out);                                                      \
+    const F *x = static_cast<const F*>(a), *y = static_cast<const F*>(b);             \
+    for (int64_t i = 0; i < n; ++i) o[i] = math::name(Num<F>{x[i]}, Num<F>{y[i]}).v;  \
+  }
+PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
+
+}  // namespace
+
+BlockFn baseline_math_op(Scalar op, Rep r) {
+  switch (op) {
+#define PHLOX_MATH_CASE(name) case Scalar::name: return r == Rep::f32 ? name##_loop<float> : name##_loop<double>;
+    PHLOX_MATH_FUNCTIONS(PHLOX_MATH_CASE, PHLOX_MATH_CASE)
+    default: return nullptr;
+  }
+}
+
+}  // namespace phlox
