@@ -101,7 +101,7 @@ std::string CHelpers::fma(DType d, int n) {
   return name;
 }
 
-// The remainder is exact: the magnitude of a is reduced by b times powers of two, one bit of the quotient at a time.
+// The remainder is exact: long division, one bit of the quotient at a time.
 std::string CHelpers::fmod(DType d) {
   const bool wide = d == DType::f64;
   const char* t = element(d);
@@ -119,13 +119,13 @@ std::string CHelpers::fmod(DType d) {
           "  if (ax < ay) return x;\n",
           "  i64 ex = (i64)(ax >> ", mantissa, "), ey = (i64)(ay >> ", mantissa, ");\n",
           "  ", u, " mx = ax & ((", one, " << ", mantissa, ") - 1), my = ay & ((", one, " << ", mantissa, ") - 1);\n",
-          "  if (ex) mx |= ", one, " << ", mantissa, "; else ex = 1;\n",
-          "  if (ey) my |= ", one, " << ", mantissa, "; else ey = 1;\n",
+          "  if (ex) mx |= ", one, " << ", mantissa, "; else for (ex = 1; !(mx >> ", mantissa, "); --ex) mx <<= 1;\n",
+          "  if (ey) my |= ", one, " << ", mantissa, "; else for (ey = 1; !(my >> ", mantissa, "); --ey) my <<= 1;\n",
           "  for (; ex > ey; --ex) { if (mx >= my) mx -= my; mx <<= 1; }\n",
           "  if (mx >= my) mx -= my;\n",
           "  if (mx == 0) return bits_", u, "_", t, "(sign);\n",
-          "  while (!(mx >> ", mantissa, ") && ey > 1) { mx <<= 1; --ey; }\n",
-          "  if (mx >> ", mantissa, ") mx = (mx ^ (", one, " << ", mantissa, ")) | ((", u, ")ey << ", mantissa, ");\n",
+          "  for (; !(mx >> ", mantissa, "); --ey) mx <<= 1;\n",
+          "  mx = ey >= 1 ? (mx ^ (", one, " << ", mantissa, ")) | ((", u, ")ey << ", mantissa, ") : mx >> (1 - ey);\n",
           "  return bits_", u, "_", t, "(mx | sign);\n"));
   return name;
 }

@@ -28,6 +28,11 @@ static DType moved_as(DType d) {  // the vector type that the builtin takes
 }
 static const char* bits_type(int n) { return n <= 8 ? "u8" : n == 16 ? "u16" : n == 32 ? "u32" : "u64"; }
 
+// The mask type that maskload names: gcc tells long from long long.
+static const char* lane_mask(DType d) {
+  return dtype_bytes(d) == 4 ? "int __attribute__((vector_size(32)))" : "long long __attribute__((vector_size(32)))";
+}
+
 // The first n of count lanes, as bits.
 static std::string count_bits(int n) {
   return cat("const ", bits_type(n), " k = (", bits_type(n), ")(n >= ", n, " ? ~0ul : n <= 0 ? 0 : (1ul << n) - 1); ");
@@ -56,7 +61,7 @@ std::string CHelpers::load_partial(DType d, int n) {
   } else if (avx2_ && dtype_bytes(d) >= 4 && (native(d, n, 256))) {
     const std::string m = sink_.vector(mask_dtype(d), n), f = sink_.vector(moved_as(d), n);
     body = cat(partial_mask(d, n), "return (", t, ")__builtin_ia32_maskload", dtype_bytes(d) == 4 ? "ps" : "pd",
-               "256((const void*)p, m);");
+               "256((const void*)p, (", lane_mask(d), ")m);");
   } else {
     body = cat("union { ", t, " v; ", e, " e[", n, "]; } u = {(", t, "){0}}; NO_UNROLL\n  for (i64 l = 0; l < ", n,
                " && l < n; ++l) u.e[l] = p[l]; return u.v;");
@@ -83,7 +88,7 @@ std::string CHelpers::store_partial(DType d, int n) {
                masked_builtin(false, d, int(dtype_bytes(d)) * n * 8), "((void*)p, (w)x, k);");
   } else if (avx2_ && dtype_bytes(d) >= 4 && native(d, n, 256)) {
     const std::string f = sink_.vector(moved_as(d), n);
-    body = cat(partial_mask(d, n), "__builtin_ia32_maskstore", dtype_bytes(d) == 4 ? "ps" : "pd", "256((void*)p, m, (", f, ")x);");
+    body = cat(partial_mask(d, n), "__builtin_ia32_maskstore", dtype_bytes(d) == 4 ? "ps" : "pd", "256((void*)p, (", lane_mask(d), ")m, (", f, ")x);");
   } else {
     body = cat("union { ", t, " v; ", e, " e[", n, "]; } u = {x}; NO_UNROLL\n  for (i64 l = 0; l < ", n,
                " && l < n; ++l) p[l] = u.e[l];");
@@ -103,7 +108,7 @@ std::string CHelpers::load_masked(DType d, int n) {
                bytes ? cat("const ", bits_type(n), " k = (", bits_type(n), ")__builtin_ia32_cvtb2mask", n * 8, "((w)m); ") : mask_bits(d, n),
                "return (", t, ")", masked_builtin(true, d, int(dtype_bytes(d)) * n * 8), "((const void*)p, (w){0}, k);");
   } else if (avx2_ && dtype_bytes(d) >= 4 && native(d, n, 256)) {
-    body = cat("return (", t, ")__builtin_ia32_maskload", dtype_bytes(d) == 4 ? "ps" : "pd", "256((const void*)p, m);");
+    body = cat("return (", t, ")__builtin_ia32_maskload", dtype_bytes(d) == 4 ? "ps" : "pd", "256((const void*)p, (", lane_mask(d), ")m);");
   } else {
     body = cat("union { ", t, " v; ", e, " e[", n, "]; } u = {(", t, "){0}}; union { ", m, " v; ", element(mask_dtype(d)), " e[", n,
                "]; } b = {m}; NO_UNROLL\n  for (i64 l = 0; l < ", n, "; ++l) if (b.e[l]) u.e[l] = p[l]; return u.v;");
@@ -124,7 +129,7 @@ std::string CHelpers::store_masked(DType d, int n) {
                masked_builtin(false, d, int(dtype_bytes(d)) * n * 8), "((void*)p, (w)x, k);");
   } else if (avx2_ && dtype_bytes(d) >= 4 && native(d, n, 256)) {
     const std::string f = sink_.vector(moved_as(d), n);
-    body = cat("__builtin_ia32_maskstore", dtype_bytes(d) == 4 ? "ps" : "pd", "256((void*)p, m, (", f, ")x);");
+    body = cat("__builtin_ia32_maskstore", dtype_bytes(d) == 4 ? "ps" : "pd", "256((void*)p, (", lane_mask(d), ")m, (", f, ")x);");
   } else {
     body = cat("union { ", t, " v; ", e, " e[", n, "]; } u = {x}; union { ", m, " v; ", element(mask_dtype(d)), " e[", n,
                "]; } b = {m}; NO_UNROLL\n  for (i64 l = 0; l < ", n, "; ++l) if (b.e[l]) p[l] = u.e[l];");

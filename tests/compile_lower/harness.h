@@ -1,5 +1,6 @@
 // Runs a loop through lowering, C text and a spawned compiler, and through the interpreter, and compares bits.
 #pragma once
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -57,22 +58,29 @@ inline Compiler& compiler(const std::string& name) {
   return *c;
 }
 
-inline Compiled build(const Loop& loop, const Target& target, const std::string& cc, const ScheduleOptions& options = {}) {
+// One translation unit for all of them.
+inline std::vector<Compiled> build(std::span<const Loop> loops, const Target& target, const std::string& cc,
+                                   const ScheduleOptions& options = {}) {
   static int next_entry = 0;
-  Compiled c{lower_loop(loop, target, options), {}, {}};
+  std::vector<Compiled> all;
   std::vector<KernelText> batch;
-  for (const Kernel& k : c.lowered.kernels) {
-    char entry[32];
-    std::snprintf(entry, sizeof entry, "k_%x", ++next_entry);
-    batch.push_back({emit_c(k, target, entry), entry});
-    c.texts.push_back(batch.back().source);
+  for (const Loop& loop : loops) {
+    all.push_back({lower_loop(loop, target, options), {}, {}});
+    for (const Kernel& k : all.back().lowered.kernels) {
+      char entry[32];
+      std::snprintf(entry, sizeof entry, "k_%x", ++next_entry);
+      batch.push_back({emit_c(k, target, entry), entry});
+      all.back().texts.push_back(batch.back().source);
+    }
   }
   const Image image = compiler(cc).compile(batch, target);
   const auto block = code_arena().load(image);
-  for (const KernelText& t : batch)
-    for (const auto& e : image.entries)
-      if (e.name == t.entry) c.entries.push_back(reinterpret_cast<KernelFn>(block.at(e.offset)));
-  return c;
+  size_t at = 0;
+  for (Compiled& c : all)
+    for (size_t n = 0; n < c.texts.size(); ++n, ++at)
+      for (const auto& e : image.entries)
+        if (e.name == batch[at].entry) c.entries.push_back(reinterpret_cast<KernelFn>(block.at(e.offset)));
+  return all;
 }
 
 // `pieces`: how many ranges the work items are cut into.
