@@ -121,6 +121,17 @@ def exp():
 
 
 @entry
+def pow():
+    """2^r = 1 + r ln2 + r^2 q; atanh(s)/s = 1 + z/3 + z^2 Q."""
+    q2 = series_safe(lambda r: ((mpf(2) ** r - 1) / r - M.log(2)) / r, 1e-3)
+    Q = series_safe(lambda z: ((M.atanh(M.sqrt(z)) / M.sqrt(z) - 1) / z - mpf(1) / 3) / z, 1e-4)
+    smax = (S2 - 1) / (S2 + 1)
+    for bits, d2, d in ((24, 4, 2), (53, 10, 6)):
+        fit(f"pow exp2 q {bits}", q2, -0.5001, 0.5001, d2, lambda r: r * r / mpf(2) ** r, bits)
+        fit(f"pow log Q {bits}", Q, 0, smax ** 2, d, lambda z: z * z, bits)
+
+
+@entry
 def exp2():
     q = series_safe(lambda r: (M.mpf(2) ** r - 1) / r, 1e-3)
     w = lambda r: r / mpf(2) ** r
@@ -154,14 +165,15 @@ def erf():
 
 @entry
 def phi():
-    c0 = round_to(1 / M.sqrt(2 * M.pi), 24)
-    with M.workdps(90):
-        T = lambda z: (M.erf(M.sqrt(z / 2)) / 2 - c0 * M.sqrt(z)) / (z * M.sqrt(z))
-        for d in (3, 4, 5):
-            fit("phi f32 small: (Phi(x)-1/2-c0 x)/x^3", T, 1e-6, 1.0, d, lambda z: z * M.sqrt(z) / (M.erfc(M.sqrt(z / 2)) / 2), 24)
-    S = lambda w: M.erfc(1 / w / S2) / 2 * M.exp(1 / w / w / 2) / w
-    for d in (8, 9, 10):
-        fit("phi f32 tail: t Phi(-t) e^(t^2/2) in w=1/t", S, 1 / mpf("14.6"), 1, d, lambda w: 1 / S(w), 24)
+    """Phi(-t) = e^(-t^2/2) (c/2 + u T) / (t + c), u = t / (t + a): T in u - 7/16."""
+    c, shift = mpf("0.75"), mpf("0.4375")
+    R = lambda t: M.erfc(t / S2) / 2 * M.exp(t * t / 2)
+    for bits, a, tmax, d in ((24, mpf("2.5"), mpf("14.5"), 9), (53, mpf(5), mpf(39), 22)):
+        t_of = lambda u: a * u / (1 - u)
+        T = lambda v: (R(t_of(v + shift)) * (t_of(v + shift) + c) - c / 2) / (v + shift)
+        w = lambda v: (v + shift) / (R(t_of(v + shift)) * (t_of(v + shift) + c))
+        fit(f"phi f{64 if bits > 24 else 32}", T, mpf("1e-5") - shift, tmax / (tmax + a) - shift, d, w, bits,
+            points=300 if bits == 24 else 160)
 
 
 @entry
@@ -173,18 +185,6 @@ def trig():
         for d in ds:
             fit(f"sin: (sin r/r-1)/z", s, 0, q, d, lambda z: z, bits)
             fit(f"cos: (cos r-1+z/2)/z^2", c, 0, q, d, lambda z: z * z, bits)
-
-
-@entry
-def erfcx():
-    for a in (2, 3, 4):
-        def g(u, a=a):
-            t = a * (1 + u) / (1 - u)
-            return (1 + 2 * t) * M.erfc(t) * M.exp(t * t)
-        lo = (mpf("0.45") - a) / (mpf("0.45") + a)
-        hi = (mpf("27.5") - a) / (mpf("27.5") + a)
-        for d in (18, 20, 22):
-            fit(f"erfcx f64 a={a}: (1+2t) erfcx(t) in u=(t-a)/(t+a)", g, lo, hi, d, lambda u: 1 / g(u), 53, points=200, fixed=None)
 
 
 @entry

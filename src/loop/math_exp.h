@@ -51,6 +51,12 @@ V exp_scale(const V& shifted, int offset = 0) {
   int64_t bias = (is_f64(shifted) ? 1023 : 127) + offset;
   return from_bits(shifted, (b + ki(b, bias - round_shift_bits(shifted))) << mantissa_bits(shifted));
 }
+// p * 2^n for n from -166 (f32) or -1100 (f64) to 0, in fewer operations than the general form.
+template <ScalarValue V>
+V exp_rescale_down(const V& p, const V& shifted) {
+  int extra = is_f64(p) ? 512 : 64;
+  return p * math::exp_scale(shifted, extra) * k(p, is_f64(p) ? 0x1p-512 : 0x1p-64);
+}
 // p * 2^n for any n that a clamped argument can give.
 template <ScalarValue V>
 V exp_rescale(const V& p, const V& shifted) {
@@ -121,18 +127,21 @@ V tanh(const V& x) {
 // 1 / (1 + e^-x), through e^-|x| so that both tails keep their relative accuracy.
 template <ScalarValue V>
 V sigmoid(const V& x) {
-  V e = math::exp(-abs(x));
   V one = k(x, 1);
+  ExpParts<V> parts = math::exp_reduce(math::at_least(-abs(x), is_f64(x) ? -760.0 : -115.0));
+  V p = fma(parts.r * parts.r, math::exp_q(parts.r), parts.r) + one;
+  V e = math::exp_rescale_down(p, parts.shifted);
   return math::quotient(select(lt(x, k(x, 0)), e, one), math::fast_two_sum(one, e));
 }
 // x sigmoid(x). The factor x enters before e^x is scaled, so that a subnormal sigmoid costs no digits.
 template <ScalarValue V>
 V silu(const V& x) {
-  ExpParts<V> e = math::exp_reduce(math::exp_clamp(-abs(x)));
+  V c = math::at_least(x, is_f64(x) ? -760.0 : -115.0);
+  ExpParts<V> e = math::exp_reduce(select(lt(c, k(x, 0)), c, k(x, -1) * math::at_most(c, is_f64(x) ? 760.0 : 115.0)));
   V one = k(x, 1);
   V p = fma(e.r * e.r, math::exp_q(e.r), e.r) + one;
-  V num = select(lt(x, k(x, 0)), math::exp_rescale(math::exp_clamp(x) * p, e.shifted), x);
-  return num / (one + math::exp_rescale(p, e.shifted));
+  V num = select(lt(x, k(x, 0)), math::exp_rescale_down(c * p, e.shifted), x);
+  return num / (one + math::exp_rescale_down(p, e.shifted));
 }
 
 }  // namespace phlox::math

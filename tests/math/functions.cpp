@@ -27,7 +27,7 @@ const std::vector<Unary>& unary_functions() {
       {"tanh", BOTH(tanh), call<mpfr_tanh>, -10, 10, 1.5, 1.5},
       {"erf", BOTH(erf), call<mpfr_erf>, -4, 4, 1, 1, -1e3, 1e3},
       {"erfc", BOTH(erfc), call<mpfr_erfc>, -4, 27, 1.5, 1.5, -1e3, 1e3},
-      {"normal_cdf", BOTH(normal_cdf), normal_cdf, -14, 5, 1.25, 1.25, -1e3, 1e3},
+      {"normal_cdf", BOTH(normal_cdf), normal_cdf, -14, 5, 1.5, 1.25, -1e3, 1e3},
       {"gelu", BOTH(gelu), [](const Real& x) { return x * normal_cdf(x); }, -14, 5, 2, 2, -1e3, 1e3},
       {"rsqrt", BOTH(rsqrt), call<mpfr_rec_sqrt>, 0, 4, 0.75, 0.75},
       {"sin", BOTH(sin), call<mpfr_sin>, -100, 100, 0.75, 0.75},
