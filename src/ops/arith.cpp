@@ -121,7 +121,7 @@ Val operator<(Val a, double b) { return a < number(a, b); }
 Val operator>(Val a, double b) { return a > number(a, b); }
 Val operator&(Val a, Val b) { return binary("bitwise_and", Scalar::band, a, b); }
 Val operator|(Val a, Val b) { return binary("bitwise_or", Scalar::bor, a, b); }
-Val operator!(Val a) { return map(Scalar::bnot, a); }
+Val logical_not(Val a) { return map(Scalar::bnot, a); }
 Val to_bool(Val a) { return is_bool(a.dtype()) ? a : cast(a, DType::boolean); }
 Val maximum(Val a, Val b) { return binary("maximum", Scalar::max, a, b); }
 Val minimum(Val a, Val b) { return binary("minimum", Scalar::min, a, b); }

@@ -43,7 +43,7 @@ Val operator<(Val a, double b);
 Val operator>(Val a, double b);
 Val operator&(Val a, Val b);
 Val operator|(Val a, Val b);
-Val operator!(Val a);              // logical not, of a bool value
+Val logical_not(Val a);          // of a bool value
 Val to_bool(Val a);                // a != 0
 Val maximum(Val a, Val b);         // NaN if either is
 Val minimum(Val a, Val b);

@@ -1,0 +1,285 @@
+#include "compile/compile.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "compile/lower.h"
+#include "emit/emit.h"
+#include "graph/builder.h"
+#include "ops/decompose.h"
+#include "ops/fuse.h"
+#include "ops/host_args.h"
+
+namespace phlox {
+
+namespace {
+
+constexpr uint32_t no_buffer = ~0u;
+
+class Planner {
+ public:
+  Planner(const Graph& g, const Target& target, const CompileOptions& options)
+      : g_(g), target_(target), options_(options), program_(make_ref<Program>()), buffer_of_(g.value_count(), no_buffer) {}
+
+  Ref<Program> run(const Partition& p) {
+    declare_inputs();
+    declare_outputs();
+    count_readers(p);
+    for (size_t i = 0; i < p.groups.size(); ++i) {
+      at_ = i;
+      if (p.groups[i].extern_node != no_node) add_extern(g_.node(p.groups[i].extern_node));
+      else add_group(p.groups[i], p.is_buffer);
+    }
+    copy_aliased_outputs();
+    set_lifetimes();
+    return program_;
+  }
+  int launches = 0;
+
+ private:
+  Dim bytes_of(GraphValue v) const { return g_.type(v).numel() * dtype_bytes(g_.type(v).dtype); }
+
+  uint32_t add_buffer(Program::Buffer::Kind kind, uint32_t index, Dim bytes) {
+    program_->buffers.push_back({kind, index, bytes, 0, 0});
+    return uint32_t(program_->buffers.size()) - 1;
+  }
+  uint32_t buffer(GraphValue v) {
+    if (buffer_of_[v] == no_buffer) buffer_of_[v] = add_buffer(Program::Buffer::Kind::temp, 0, bytes_of(v));
+    return buffer_of_[v];
+  }
+
+  void declare_inputs() {
+    std::vector<bool> known;
+    for (size_t i = 0; i < g_.inputs().size(); ++i) {
+      const GraphValue v = g_.inputs()[i];
+      const TensorType& t = g_.type(v);
+      program_->inputs.push_back({t, g_.is_number(v)});
+      buffer_of_[v] = add_buffer(Program::Buffer::Kind::input, uint32_t(i), 0);
+      auto symbol = [&](Dim d, Program::Symbol::Kind kind, int dim) {
+        const int id = d.symbol_id();
+        if (id < 0) return;
+        if (known.size() <= size_t(id)) { known.resize(size_t(id) + 1); program_->symbols.resize(size_t(id) + 1); }
+        if (known[size_t(id)]) return;
+        known[size_t(id)] = true;
+        program_->symbols[size_t(id)] = {kind, uint32_t(i), uint32_t(dim)};
+      };
+      for (int d = 0; d < t.rank(); ++d) symbol(t.shape[d], Program::Symbol::Kind::size, d);
+      for (size_t d = 0; d < t.strides.size(); ++d) symbol(t.strides[d], Program::Symbol::Kind::stride, int(d));
+    }
+  }
+
+  void declare_outputs() {
+    for (size_t i = 0; i < g_.outputs().size(); ++i) {
+      const GraphValue v = g_.outputs()[i];
+      TensorType t = g_.type(v);
+      t.strides.clear();
+      t.weak = false;
+      program_->outputs.push_back(t);
+      program_->output_alias.push_back(-1);
+      const uint32_t b = add_buffer(Program::Buffer::Kind::output, uint32_t(i), bytes_of(v));
+      if (buffer_of_[v] == no_buffer) buffer_of_[v] = b;
+      else aliased_.push_back({v, b});  // an input, or an earlier output once more
+    }
+  }
+
+  // The last group that reads each value.
+  void count_readers(const Partition& p) {
+    last_reader_.assign(g_.value_count(), -1);
+    std::vector<uint32_t> seen(g_.value_count(), ~0u);
+    for (size_t i = 0; i < p.groups.size(); ++i) {
+      std::vector<GraphValue> todo = p.groups[i].outputs;
+      while (!todo.empty()) {
+        const NodeId n = g_.value(todo.back()).node;
+        todo.pop_back();
+        if (n == no_node) continue;
+        for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) {
+          if (seen[a.value] == i) return;
+          seen[a.value] = uint32_t(i);
+          if (p.is_buffer[a.value]) last_reader_[a.value] = int(i);
+          else todo.push_back(a.value);
+        });
+      }
+    }
+  }
+
+  void add_step(Program::Step s) { program_->steps.push_back(std::move(s)); }
+
+  void add_copy(uint32_t dst, uint32_t src, Dim bytes) {
+    Program::Step s;
+    s.kind = Program::Step::Kind::copy;
+    s.buffers = {dst, src};
+    s.bytes = bytes;
+    s.name = "copy";
+    add_step(std::move(s));
+  }
+
+  // A scatter's result starts as its base: in place when nothing reads the base afterwards.
+  void prepare_in_place(GraphValue v) {
+    const GraphValue base = g_.node(g_.value(v).node).args[0].value;
+    const bool dies = last_reader_[base] == int(at_) && buffer_of_[base] != no_buffer &&
+                      program_->buffers[buffer_of_[base]].kind == Program::Buffer::Kind::temp;
+    if (dies && (buffer_of_[v] == no_buffer || program_->buffers[buffer_of_[v]].kind == Program::Buffer::Kind::temp)) {
+      buffer_of_[v] = buffer_of_[base];
+      return;
+    }
+    if (dies) {  // v is an output: let the base be written there from the start
+      const uint32_t old = buffer_of_[base], now = buffer_of_[v];
+      for (Program::Step& s : program_->steps) for (uint32_t& b : s.buffers) if (b == old) b = now;
+      buffer_of_[base] = now;
+      program_->buffers[old].bytes = 0;
+      return;
+    }
+    add_copy(buffer(v), buffer(base), bytes_of(v));
+  }
+
+  void add_group(const Partition::Group& group, std::vector<bool> is_buffer) {
+    for (GraphValue v : group.outputs) is_buffer[v] = false;
+    const FusedLoop f = fuse_loop(g_, group.outputs, is_buffer);
+    const Node& first = g_.node(g_.value(group.outputs[0]).node);
+    if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
+    const Lowering& l = lowering(f.loop);
+    std::vector<uint32_t> temps;
+    for (const Lowered::Temp& t : l.temps)
+      temps.push_back(add_buffer(Program::Buffer::Kind::temp, 0, t.count * dtype_bytes(t.dtype)));
+    for (uint32_t k : l.kernels) {
+      Program::Step s;
+      s.kind = Program::Step::Kind::launch;
+      s.kernel = k;
+      s.name = step_name(group);
+      for (GraphValue v : f.inputs) s.buffers.push_back(buffer(v));
+      for (GraphValue v : f.outputs) s.buffers.push_back(buffer(v));
+      s.buffers.insert(s.buffers.end(), temps.begin(), temps.end());
+      add_step(std::move(s));
+      ++launches;
+    }
+  }
+
+  // A name for traces: the ops of the group's results.
+  std::string step_name(const Partition::Group& group) const {
+    std::string s;
+    for (GraphValue v : group.outputs) {
+      const std::string& n = g_.node(g_.value(v).node).op->schema.name;
+      if (s.size() + n.size() > 60) return s + "+...";
+      s += cat(s.empty() ? "" : "+", n.substr(n.find("::") == n.npos ? 0 : n.find("::") + 2));
+    }
+    return s;
+  }
+
+  void add_extern(const Node& n) {
+    Program::Step s;
+    s.kind = Program::Step::Kind::native;
+    const OpRecord& r = n.op->op->record;
+    s.name = r.native ? r.native : n.op->schema.full_name();
+    s.args = host_call(n).args;
+    auto use = [&](GraphValue v) {
+      s.buffers.push_back(buffer(v));
+      s.types.push_back(g_.type(v));
+    };
+    for (GraphValue v : n.results) use(v);
+    for_each_value(std::span<const Arg>(n.args), [&](const Arg& a) { use(a.value); });
+    add_step(std::move(s));
+  }
+
+  struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; };
+
+  // Equal loops are lowered once: equal layers of a model share their kernels.
+  const Lowering& lowering(const Loop& loop) {
+    std::string text = print_loop(loop);
+    if (auto it = lowered_.find(text); it != lowered_.end()) return it->second;
+    const Lowered low = lower_loop(loop, target_);
+    const std::string key = text + target_text(target_);
+    const std::string name = "k_" + hex(hash256(key.data(), key.size())).substr(0, 24);
+    Lowering l;
+    l.temps = low.temps;
+    for (size_t i = 0; i < low.kernels.size(); ++i) {
+      const Kernel& k = low.kernels[i];
+      Program::Kernel pk;
+      pk.entry = low.kernels.size() == 1 ? name : cat(name, "_", i);
+      pk.source = emit_c(k, target_, pk.entry);
+      if (options_.keep_loop_text && low.kernels.size() == 1) pk.loop_text = text;
+      for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
+      pk.items = k.items;
+      pk.item_cost = double(dim_cost(k.item_cost));
+      pk.threads = k.threads;
+      pk.shared_bytes = k.shared_bytes;
+      pk.cluster = k.cluster;
+      l.kernels.push_back(uint32_t(program_->kernels.size()));
+      program_->kernels.push_back(std::move(pk));
+    }
+    return lowered_.emplace(std::move(text), std::move(l)).first->second;
+  }
+  static int64_t dim_cost(Dim d) { return d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1000; }
+
+  void copy_aliased_outputs() {
+    for (auto& [v, b] : aliased_) add_copy(b, buffer_of_[v], bytes_of(v));
+  }
+
+  void set_lifetimes() {
+    std::vector<bool> met(program_->buffers.size());
+    for (uint32_t i = 0; i < program_->steps.size(); ++i)
+      for (uint32_t b : program_->steps[i].buffers) {
+        Program::Buffer& buf = program_->buffers[b];
+        if (!met[b]) buf.first_step = i;
+        met[b] = true;
+        buf.last_step = i;
+      }
+  }
+
+  const Graph& g_;
+  const Target& target_;
+  const CompileOptions& options_;
+  Ref<Program> program_;
+  std::vector<uint32_t> buffer_of_;
+  std::vector<std::pair<GraphValue, uint32_t>> aliased_;
+  std::vector<int> last_reader_;
+  std::unordered_map<std::string, Lowering> lowered_;
+  size_t at_ = 0;
+};
+
+void dump(const char* pass, const Graph& g) {
+  static const char* dir = std::getenv("PHLOX_DUMP");
+  if (!dir) return;
+  static int serial = 0;
+  const std::string path = cat(dir, "/", ++serial, ".", pass, ".graph");
+  if (FILE* f = std::fopen(path.c_str(), "w")) {
+    const std::string s = print_graph(g);
+    std::fwrite(s.data(), 1, s.size(), f);
+    std::fclose(f);
+  }
+}
+
+}  // namespace
+
+Ref<Program> compile_graph(const Graph& graph, const Target& target, const CompileOptions& options, CompileReport* report) {
+  using Clock = std::chrono::steady_clock;
+  auto last = Clock::now();
+  auto passed = [&](const char* name) {
+    const auto now = Clock::now();
+    if (report) report->passes.push_back({name, std::chrono::duration<double, std::milli>(now - last).count()});
+    last = now;
+  };
+  Graph g = decompose(graph);
+  passed("decompose");
+  dump("decompose", g);
+  g = simplify(g);
+  passed("simplify");
+  dump("simplify", g);
+  const Partition p = partition(g, options);
+  passed("partition");
+  Planner planner(g, target, options);
+  Ref<Program> program = planner.run(p);
+  passed("lower and plan");
+  if (report) {
+    report->graph_nodes = int(g.nodes().size());
+    report->unique_kernels = int(program->kernels.size());
+    report->kernels = planner.launches;
+    report->steps = int(program->steps.size());
+  }
+  return program;
+}
+
+}  // namespace phlox

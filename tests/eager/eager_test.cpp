@@ -1,0 +1,64 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "eager/call.h"
+#include "ops/registry.h"
+
+namespace phlox {
+namespace {
+
+Tensor make(const Ints& sizes, std::initializer_list<float> v) {
+  Tensor t = make_tensor(cpu_device(), DType::f32, sizes);
+  std::copy(v.begin(), v.end(), reinterpret_cast<float*>(t->bytes()));
+  return t;
+}
+std::vector<float> values(const Tensor& t) {
+  const Tensor c = contiguous(t);
+  const float* p = reinterpret_cast<const float*>(c->bytes());
+  return {p, p + c->numel()};
+}
+Tensor add(const Tensor& a, const Tensor& b) { return call1("add.Tensor", {tensor_arg(a), tensor_arg(b)}); }
+Tensor mul(const Tensor& a, const Tensor& b) { return call1("mul.Tensor", {tensor_arg(a), tensor_arg(b)}); }
+
+TEST(Eager, add_broadcasts_and_takes_numbers) {
+  const Tensor a = make({2, 3}, {1, 2, 3, 4, 5, 6}), b = make({3}, {10, 20, 30});
+  EXPECT_EQ(values(add(a, b)), (std::vector<float>{11, 22, 33, 14, 25, 36}));
+  EXPECT_EQ(values(call1("add.Scalar", {tensor_arg(a), Arg::of_real(0.5)})), (std::vector<float>{1.5, 2.5, 3.5, 4.5, 5.5, 6.5}));
+  EXPECT_EQ(values(call1("add.Scalar", {tensor_arg(a), Arg::of_real(1.5)})), (std::vector<float>{2.5, 3.5, 4.5, 5.5, 6.5, 7.5}));
+}
+
+TEST(Eager, gradients_flow_through_views_and_products) {
+  Tensor a = make({2, 3}, {1, 2, 3, 4, 5, 6}), b = make({3}, {10, 20, 30});
+  a->requires_grad = b->requires_grad = true;
+  const Tensor y = mul(a, b);
+  run_backward({y}, {make({2, 3}, {1, 1, 1, 1, 1, 2})}, false, false, nullptr);
+  EXPECT_EQ(values(find_autograd_extra(*a)->grad), (std::vector<float>{10, 20, 30, 10, 20, 60}));
+  EXPECT_EQ(values(find_autograd_extra(*b)->grad), (std::vector<float>{5, 7, 15}));
+  EXPECT_THROW(run_backward({y}, {make({2, 3}, {1, 1, 1, 1, 1, 2})}, false, false, nullptr), Error);
+}
+
+TEST(Eager, a_saved_value_that_changed_is_an_error) {
+  Tensor a = make({2}, {1, 2}), b = make({2}, {3, 4});
+  a->requires_grad = true;
+  const Tensor y = mul(a, b);
+  const Arg args[] = {tensor_arg(b), Arg::of_real(1)};
+  call_in_place(*find_op("add.Scalar"), args);
+  EXPECT_EQ(values(b), (std::vector<float>{4, 5}));
+  EXPECT_THROW(run_backward({y}, {make({2}, {1, 1})}, false, false, nullptr), Error);
+}
+
+TEST(Eager, second_derivative) {
+  Tensor x = make({2}, {2, 3});
+  x->requires_grad = true;
+  const Tensor y = mul(mul(x, x), x);
+  const std::vector<Tensor> wrt{x};
+  const Tensor ones = make({2}, {1, 1});
+  const Tensor g = run_backward({y}, {ones}, true, true, &wrt)[0];
+  EXPECT_EQ(values(g), (std::vector<float>{12, 27}));
+  const Tensor h = run_backward({g}, {ones}, false, false, &wrt)[0];
+  EXPECT_EQ(values(h), (std::vector<float>{12, 18}));
+}
+
+}  // namespace
+}  // namespace phlox
