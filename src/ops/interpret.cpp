@@ -32,11 +32,21 @@ HostTensor allocate(const TensorType& t, const Ints& symbols) {
   return make_host_tensor(t.dtype, shape);
 }
 
+void refuse_complex(const Graph& g, const Node& n) {
+  auto refuse = [&](GraphValue v) {
+    if (is_complex(g.type(v).dtype))
+      fail(ErrorCode::not_implemented, {.op = n.op->schema.name, .fact = "complex numbers are not supported yet"});
+  };
+  for_each_value(std::span<const Arg>(n.args), [&](const Arg& a) { refuse(a.value); });
+  for (GraphValue v : n.results) refuse(v);
+}
+
 void run_loop(const Graph& g, GraphValue v, std::vector<HostTensor>& values, const std::vector<bool>& buffers,
               const Ints& symbols, InterpretMode mode) {
+  const Node& node = g.node(g.value(v).node);
+  refuse_complex(g, node);
   const FusedLoop f = fuse_loop(g, std::span(&v, 1), buffers);
   values[v] = allocate(g.type(v), symbols);
-  const Node& node = g.node(g.value(v).node);
   if (node.op->op->record.stores) {
     const HostTensor& base = values[node.args[0].value];
     std::memcpy(values[v].data, base.data, size_t(base.numel() * dtype_bytes(base.dtype)));

@@ -1,0 +1,158 @@
+// The engine "interpreter": the case as one Graph with its gradient appended, run by the graph interpreter.
+#include <cstdio>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "golden_engine.h"
+#include "ops/host_args.h"
+#include "ops/interpret.h"
+#include "ops/prims.h"
+#include "transform/vjp.h"
+
+namespace phlox {
+
+namespace {
+
+// Results of ops whose sizes depend on data: they are run while the graph is built, and become inputs of it.
+using Known = std::unordered_map<std::string, std::vector<HostTensor>>;
+
+class GraphCase {
+ public:
+  GraphCase(const GoldenFile& file, const GoldenCase& c, const Known& known, bool print)
+      : file_(file), case_(c), known_(known), print_(print) {
+    for (const std::string& n : c.inputs) add_input(n, file.tensor(c, "in:" + n));
+    for (const std::string& n : c.consts) add_input(n, file.tensor(c, "const:" + n));
+    for (const auto& [name, tensors] : known) {
+      Vals vals;
+      for (const HostTensor& t : tensors) vals.push_back(input(t));
+      values_[name] = vals;
+    }
+    for (int64_t i : c.grad_of) cotangents_.push_back(input(file.tensor(c, cat("cot:", i))));
+    HostTensor state = make_host_tensor(DType::i64, {2});
+    state.as<int64_t>()[0] = 1234;
+    state.as<int64_t>()[1] = 0;
+    builder_.random_state = input(state);
+  }
+
+  // The name of a node that must be run first, with its results in `results`; empty when the graph is complete.
+  std::string build(std::vector<HostTensor>& results) {
+    for (const GoldenNode& n : case_.nodes) {
+      if (known_.count(n.name)) continue;
+      if (n.op == "getitem") {
+        const Vals& from = values_.at(n.args[0].text);
+        values_[n.name] = {from[size_t(n.args[1].integer)]};
+        continue;
+      }
+      const GoldenOp found = find_golden_op(n.op);
+      const GoldenArgs args(*found.op, n, [](void* self, const std::string& name) { return static_cast<GraphCase*>(self)->lookup(name); }, this);
+      const OpRecord& r = found.op->op->record;
+      graph_.current_group = ++group_;
+      if (has(r.effects, Effects::host_read) && !r.expand) {
+        results = run_now(*found.op, args.args());
+        return n.name;
+      }
+      const Vals out = builder_.call(*found.op, args.args());
+      values_[n.name] = out;
+      if (found.in_place && !n.args.empty() && n.args[0].kind == GoldenArg::Kind::value) values_[n.args[0].text] = out;
+    }
+    return {};
+  }
+
+  GoldenResult run() {
+    std::vector<Val> outputs;
+    for (const GoldenArg& o : case_.outputs) {
+      const Vals& v = values_.at(o.text);
+      outputs.insert(outputs.end(), v.begin(), v.end());
+    }
+    const size_t count = outputs.size();
+    if (count != case_.out_dtypes.size())
+      fail(ErrorCode::invalid_argument, {.op = case_.op, .fact = "wrong number of results", .got = cat(count),
+                                         .expected = cat(case_.out_dtypes.size())});
+    std::vector<Val> grads;
+    if (!case_.grad_wrt.empty()) {
+      std::vector<GraphValue> of, wrt;
+      for (int64_t i : case_.grad_of) of.push_back(outputs[size_t(i)].id);
+      for (const std::string& n : case_.grad_wrt) wrt.push_back(inputs_.at(n).id);
+      graph_.current_group = ++group_;
+      grads = append_vjp(builder_, of, cotangents_, wrt);
+      for (const Val& g : grads) if (g) outputs.push_back(g);
+    }
+    builder_.outputs(outputs);
+    if (print_) std::fputs(print_graph(graph_).c_str(), stdout);
+    const std::vector<HostTensor> all = interpret_graph(prune(graph_), data_);
+    GoldenResult r;
+    r.outputs.assign(all.begin(), all.begin() + int64_t(count));
+    size_t next = count;
+    for (size_t i = 0; i < grads.size(); ++i) if (grads[i]) r.grads[case_.grad_wrt[i]] = all[next++];
+    return r;
+  }
+
+ private:
+  Val input(const HostTensor& t) {
+    TensorType type;
+    type.dtype = t.dtype;
+    for (int64_t n : t.shape) type.shape.push_back(n);
+    data_.push_back(t);
+    return builder_.input(type);
+  }
+  void add_input(const std::string& name, const HostTensor& t) {
+    const Val v = input(t);
+    inputs_[name] = v;
+    values_[name] = {v};
+  }
+  std::vector<Arg> lookup(const std::string& name) {
+    std::vector<Arg> r;
+    for (const Val& v : values_.at(name)) r.push_back(Arg::of_value(v.id));
+    return r;
+  }
+
+  // Runs the graph so far for the operands of `op`, then its reference.
+  std::vector<HostTensor> run_now(const OpInfo& op, std::span<const Arg> args) {
+    std::vector<Val> operands;
+    for_each_value(args, [&](const Arg& a) { operands.push_back(builder_.wrap(a.value)); });
+    builder_.outputs(operands);
+    Node node;
+    node.op = &op;
+    for (const Arg& a : args) node.args.push_back(a);
+    HostCall call = host_call(node);
+    call.in = interpret_graph(prune(graph_), data_);
+    call.out.resize(op.schema.returns.size());
+    op.op->record.reference(call);
+    return call.out;
+  }
+
+  const GoldenFile& file_;
+  const GoldenCase& case_;
+  const Known& known_;
+  const bool print_;
+  Graph graph_;
+  GraphBuilder builder_{graph_};
+  std::vector<HostTensor> data_;
+  std::unordered_map<std::string, Val> inputs_;
+  std::unordered_map<std::string, Vals> values_;
+  std::vector<Val> cotangents_;
+  uint32_t group_ = 0;
+};
+
+class InterpreterEngine : public GoldenEngine {
+ public:
+  explicit InterpreterEngine(bool print) : print_(print) {}
+  GoldenResult run(const GoldenFile& file, const GoldenCase& c) override {
+    for (Known known;;) {
+      GraphCase g(file, c, known, print_);
+      std::vector<HostTensor> results;
+      const std::string first = g.build(results);
+      if (first.empty()) return g.run();
+      known[first] = std::move(results);
+    }
+  }
+
+ private:
+  const bool print_;
+};
+
+}  // namespace
+
+std::unique_ptr<GoldenEngine> interpreter_engine(bool print) { return std::make_unique<InterpreterEngine>(print); }
+
+}  // namespace phlox
