@@ -235,15 +235,16 @@ TEST(DimEnv, scopes_nest) {
   EXPECT_EQ(current_dim_env(), nullptr);
 }
 
-TEST(DimEnv, a_key_that_separates_patterns_needs_no_guard_for_inequality) {
+TEST(DimEnv, keyed_symbols_need_no_guard_for_inequality) {
   const int64_t hints[] = {4, 5, 4};
-  DimEnv env(hints, true);
+  DimEnv env(hints, 2);  // s0 and s1 are keyed, s2 is not
   const DimEnvScope scope(env);
   EXPECT_FALSE(dim_eq(s(0), s(1)));
   EXPECT_FALSE(dim_eq(s(0), 1));
   EXPECT_TRUE(env.guards().empty());
   EXPECT_FALSE(dim_eq(s(0), 7));
-  EXPECT_EQ(env.guards().size(), 1u);
+  EXPECT_FALSE(dim_eq(s(1), s(2)));
+  EXPECT_EQ(env.guards().size(), 2u);
 }
 
 }  // namespace phlox
