@@ -69,6 +69,7 @@ std::vector<const char*> front_end_arguments(const phlox_plugin_request& r, std:
                                 "-fdata-sections",
                                 "-nostdsysteminc",
                                 "-nobuiltininc",
+                                "-disable-lifetime-markers",
                                 "-w",
                                 "-ferror-limit",
                                 "20",
