@@ -8,7 +8,15 @@
 namespace phlox::harness {
 
 struct Config { const char* cc; Target target; };
-inline std::vector<Config> configs() { return {{"clang-19", v4()}, {"clang-19", v3()}, {"gcc", v4()}, {"gcc", v3()}}; }
+// The plug-in where it was built, else the same clang as a process; AVX-512 only where the machine has it.
+inline std::vector<Config> configs() {
+  std::string why;
+  std::vector<Config> r;
+  for (const char* cc : {ClangPlugin::find(why) ? "plug-in" : "clang-19", "gcc"})
+    for (const Target& t : {v4(), v3()})
+      if (host_target().vector_bits >= t.vector_bits) r.push_back({cc, t});
+  return r;
+}
 
 inline Arguments arguments(const Loop& loop, std::initializer_list<int64_t> counts, std::initializer_list<int64_t> symbols, bool special) {
   Arguments a;

@@ -10,6 +10,7 @@
 #include "emit/emit.h"
 #include "loop/interpret.h"
 #include "program/code_arena.h"
+#include "toolchain/clang_plugin.h"
 #include "toolchain/spawn_cc.h"
 
 namespace phlox::harness {
@@ -51,10 +52,12 @@ struct Compiled {
 };
 
 inline Compiler& compiler(const std::string& name) {
-  static auto& all = *new std::map<std::string, std::unique_ptr<SpawnCc>>;
+  static auto& all = *new std::map<std::string, std::unique_ptr<Compiler>>;
   auto& c = all[name];
-  if (!c) c = SpawnCc::find(name);
-  PHLOX_CHECK(c, "no compiler ", name);
+  std::string why;
+  if (!c && name == "plug-in") c = ClangPlugin::find(why);
+  else if (!c) c = SpawnCc::find(name);
+  PHLOX_CHECK(c, "no compiler ", name, " ", why);
   return *c;
 }
 
