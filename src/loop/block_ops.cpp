@@ -21,10 +21,4 @@ bool has_avx2() {
 }
 const BlockOps& block_ops() { return has_avx2() ? avx2_block_ops() : baseline_block_ops(); }
 
-void round_block(DType d, void* block, int64_t n) {
-  float* v = static_cast<float*>(block);
-  if (d == DType::bf16) for (int64_t i = 0; i < n; ++i) v[i] = float_from_bf16(bf16_from_float(v[i]));
-  else for (int64_t i = 0; i < n; ++i) v[i] = float_from_f16(f16_from_float(v[i]));
-}
-
 }  // namespace phlox

@@ -40,6 +40,7 @@ struct BlockOps {
   BlockFn (*op)(Scalar op, Rep r);         // arithmetic, tests, bits, select (a: condition); not math functions
   BlockFn (*cast)(Rep from, Rep to);
   BlockFn (*to_bool)(Rep from);
+  BlockFn (*round)(DType d);               // f32 to the values of f16 or bf16; null for other types
   BlockFn (*fill)(int bytes);              // out[i] = a[0]
   BlockFn (*philox)(int word);             // seed, offset, counter
   LoadFn (*load)(DType d, bool wide);
@@ -54,7 +55,5 @@ bool has_avx2();              // and fused multiply-add
 const BlockOps& block_ops();  // of this machine
 const BlockOps& baseline_block_ops();
 const BlockOps& avx2_block_ops();
-
-void round_block(DType d, void* block, int64_t n);  // f32 values to those of f16 or bf16
 
 }  // namespace phlox

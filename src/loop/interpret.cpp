@@ -147,15 +147,14 @@ class Runner {
       return;
     }
     const Inst& i = c.loop.insts[item.index];
-    dtype_ = i.dtype;
-    rounds_ = !c.wide && is_reduced_float(dtype_);
-    const Rep r = c.rep(dtype_);
+    round_ = c.wide ? nullptr : c.ops.round(i.dtype);
+    const Rep r = c.rep(i.dtype);
     bytes_ = rep_bytes(r);
     write_ = c.ops.store(bytes_ == 1 ? DType::u8 : bytes_ == 2 ? DType::u16 : bytes_ == 4 ? DType::u32 : DType::u64,
                          false, Conflict::unique);
     if (item.kind == Item::Kind::scan) {
       carry_.resize(size_t(2 * item.width * bytes_));
-      identity(identity_, i.combine, dtype_, r);
+      identity(identity_, i.combine, i.dtype, r);
       fill_ = c.ops.fill(bytes_);
       combine_ = c.ops.op(combine_op(i.combine), r);
       scan_ = c.ops.scan(i.combine, r);
@@ -224,7 +223,7 @@ class Runner {
     write(out, n_);
   }
   void write(std::byte* values, int64_t n) {
-    if (rounds_) round_block(dtype_, values, n);
+    if (round_) round_(values, values, nullptr, nullptr, n);
     write_({item_.result->data.get(), temp_place(*item_.result, index_), out_step_}, values, n);
   }
   void store() {
@@ -264,7 +263,7 @@ class Runner {
           break;
         }
       }
-      if (s.round != DType::f32) round_block(s.round, scratch_ + s.out, n);
+      if (s.round) s.round(scratch_ + s.out, scratch_ + s.out, nullptr, nullptr, n);
     }
   }
   const std::byte* at(uint32_t place) const { return place == nowhere ? nullptr : scratch_ + place; }
@@ -297,8 +296,7 @@ class Runner {
   int64_t n_ = 1;
   // reductions and scans
   std::optional<Reduction> reduction_;
-  DType dtype_ = DType::f32;
-  bool rounds_ = false;
+  BlockFn round_ = nullptr;
   int bytes_ = 1;
   int64_t out_step_ = 0;
   StoreFn write_ = nullptr;

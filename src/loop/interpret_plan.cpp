@@ -269,7 +269,7 @@ class Planner {
     const bool block = count == Count::block;
     auto at = [&](int k) { return block ? places_[i.operand[k]].block : places_[i.operand[k]].one; };
     Step s{.kind = StepKind::block, .count = count, .out = block ? places_[id].block : places_[id].one};
-    if (!c_.wide && is_reduced_float(i.dtype) && !keeps_rounding(i.op)) s.round = i.dtype;
+    if (!c_.wide && is_reduced_float(i.dtype) && !keeps_rounding(i.op)) s.round = c_.ops.round(i.dtype);
     if (i.operand_count > 0 && !leaf(id)) s.a = at(0);
     if (i.operand_count > 1) s.b = at(1);
     if (i.operand_count > 2) s.c = at(2);

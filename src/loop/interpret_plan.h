@@ -28,10 +28,10 @@ constexpr uint32_t nowhere = ~0u;
 struct Step {
   StepKind kind;
   Count count = Count::one;
-  DType round = DType::f32;     // f16, bf16: results are rounded to it
   uint32_t out = nowhere, a = nowhere, b = nowhere, c = nowhere;
   int64_t imm = 0;              // constant: bits of the representation; axis: number; iota, load, temp: step along the block
   BlockFn fn = nullptr;
+  BlockFn round = nullptr;      // to a 16-bit float, where results need it
   LoadFn load = nullptr;        // load, temp; bitcast: from memory to the result
   StoreFn store = nullptr;      // bitcast: from the operand to memory
   void* base = nullptr;         // load

@@ -24,6 +24,17 @@
 
 namespace phlox {
 
+// The functions of loop/math.h under one name; f cannot be called where it does not have one.
+namespace math {
+namespace {
+#define PHLOX_MATH_1(name) \
+  struct Call_##name { template <class V> static V f(const V& a, const V&) requires requires { name(a); } { return name(a); } };
+#define PHLOX_MATH_2(name) \
+  struct Call_##name { template <class V> static V f(const V& a, const V& b) requires requires { name(a, b); } { return name(a, b); } };
+PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
+}  // namespace
+}  // namespace math
+
 namespace {
 
 using Floats = float __attribute__((vector_size(32)));
@@ -132,36 +143,29 @@ V get(const ElementOf<V>* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-// f on n elements; those of the last, partial vector by way of a full one.
-template <class V, class Function>
-void each(void* out, const void* a, const void* b, int64_t n, Function f) {
+// The elements of the last, partial vector go by way of a full one.
+template <class Call, class V>
+void math_loop(void* out, const void* a, const void* b, const void*, int64_t n) {
   using E = ElementOf<V>;
   E* o = static_cast<E*>(out);
-  const E *x = static_cast<const E*>(a), *y = static_cast<const E*>(b);
+  const E *x = static_cast<const E*>(a), *y = b ? static_cast<const E*>(b) : x;
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const V v = f(get<V>(x + i), get<V>(y + i));
+    const V v = Call::f(get<V>(x + i), get<V>(y + i));
     std::memcpy(o + i, &v, sizeof v);
   }
   if (i == n) return;
   E tail[2 * lanes] = {};
   std::memcpy(tail, x + i, size_t(n - i) * sizeof(E));
   std::memcpy(tail + lanes, y + i, size_t(n - i) * sizeof(E));
-  const V v = f(get<V>(tail), get<V>(tail + lanes));
+  const V v = Call::f(get<V>(tail), get<V>(tail + lanes));
   std::memcpy(o + i, &v, size_t(n - i) * sizeof(E));
 }
-
-#define PHLOX_MATH_1(name)                                                                       \
-  template <class V>                                                                             \
-  void name##_loop(void* out, const void* a, const void*, const void*, int64_t n) {              \
-    each<V>(out, a, a, n, [](const V& x, const V&) { return math::name(x); });                   \
-  }
-#define PHLOX_MATH_2(name)                                                                       \
-  template <class V>                                                                             \
-  void name##_loop(void* out, const void* a, const void* b, const void*, int64_t n) {            \
-    each<V>(out, a, b, n, [](const V& x, const V& y) { return math::name(x, y); });              \
-  }
-PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
+template <class Call, class V>
+BlockFn pick() {
+  if constexpr (requires(V v) { Call::f(v, v); }) return math_loop<Call, V>;
+  else return nullptr;
+}
 
 }  // namespace
 
@@ -173,7 +177,8 @@ PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
 
 BlockFn avx2_math_op(Scalar op, Rep r) {
   switch (op) {
-#define PHLOX_MATH_CASE(name) case Scalar::name: return r == Rep::f32 ? name##_loop<F> : name##_loop<D>;
+#define PHLOX_MATH_CASE(name) \
+  case Scalar::name: return r == Rep::f32 ? pick<math::Call_##name, F>() : pick<math::Call_##name, D>();
     PHLOX_MATH_FUNCTIONS(PHLOX_MATH_CASE, PHLOX_MATH_CASE)
     default: return nullptr;
   }

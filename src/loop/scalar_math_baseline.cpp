@@ -6,6 +6,17 @@
 
 namespace phlox {
 
+// The functions of loop/math.h under one name; f cannot be called where it does not have one.
+namespace math {
+namespace {
+#define PHLOX_MATH_1(name) \
+  struct Call_##name { template <class V> static V f(const V& a, const V&) requires requires { name(a); } { return name(a); } };
+#define PHLOX_MATH_2(name) \
+  struct Call_##name { template <class V> static V f(const V& a, const V& b) requires requires { name(a, b); } { return name(a, b); } };
+PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
+}  // namespace
+}  // namespace math
+
 namespace {
 
 template <class F> struct Num { F v; };
@@ -64,27 +75,24 @@ template <class I> Int<I> operator<<(Int<I> a, int n) { return {I(Bits<I>(a.v) <
 template <class I> Int<I> lshr(Int<I> a, int n) { return {I(Bits<I>(a.v) >> n)}; }
 template <class I> Int<I> ashr(Int<I> a, int n) { return {I(a.v >> n)}; }
 
-#define PHLOX_MATH_1(name)                                                            \
-  template <class F>                                                                  \
-  void name##_loop(void* out, const void* a, const void*, const void*, int64_t n) {   \
-    F* o = static_cast<F*>(out);                                                      \
-    const F* x = static_cast<const F*>(a);                                            \
-    for (int64_t i = 0; i < n; ++i) o[i] = math::name(Num<F>{x[i]}).v;                \
-  }
-#define PHLOX_MATH_2(name)                                                            \
-  template <class F>                                                                  \
-  void name##_loop(void* out, const void* a, const void* b, const void*, int64_t n) { \
-    F* o = static_cast<F*>(out);                                                      \
-    const F *x = static_cast<const F*>(a), *y = static_cast<const F*>(b);             \
-    for (int64_t i = 0; i < n; ++i) o[i] = math::name(Num<F>{x[i]}, Num<F>{y[i]}).v;  \
-  }
-PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
+template <class Call, class F>
+void math_loop(void* out, const void* a, const void* b, const void*, int64_t n) {
+  F* o = static_cast<F*>(out);
+  const F *x = static_cast<const F*>(a), *y = b ? static_cast<const F*>(b) : x;
+  for (int64_t i = 0; i < n; ++i) o[i] = Call::f(Num<F>{x[i]}, Num<F>{y[i]}).v;
+}
+template <class Call, class F>
+BlockFn pick() {
+  if constexpr (requires(Num<F> v) { Call::f(v, v); }) return math_loop<Call, F>;
+  else return nullptr;
+}
 
 }  // namespace
 
 BlockFn baseline_math_op(Scalar op, Rep r) {
   switch (op) {
-#define PHLOX_MATH_CASE(name) case Scalar::name: return r == Rep::f32 ? name##_loop<float> : name##_loop<double>;
+#define PHLOX_MATH_CASE(name) \
+  case Scalar::name: return r == Rep::f32 ? pick<math::Call_##name, float>() : pick<math::Call_##name, double>();
     PHLOX_MATH_FUNCTIONS(PHLOX_MATH_CASE, PHLOX_MATH_CASE)
     default: return nullptr;
   }
