@@ -37,6 +37,9 @@ PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
 
 namespace {
 
+// Everything that a value must supply, whether or not today's functions use it.
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 using Floats = float __attribute__((vector_size(32)));
 using Doubles = double __attribute__((vector_size(32)));
 using Ints = int32_t __attribute__((vector_size(32)));
@@ -96,8 +99,8 @@ inline F select(FlagF c, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, Floats(c
 inline D select(FlagD c, D a, D b) {
   return {_mm256_blendv_pd(b.lo, a.lo, Doubles(c.lo)), _mm256_blendv_pd(b.hi, a.hi, Doubles(c.hi))};
 }
-[[maybe_unused]] inline I select(FlagF c, I a, I b) { return {(a.v & c.v) | (b.v & ~c.v)}; }
-[[maybe_unused]] inline L select(FlagD c, L a, L b) { return {(a.lo & c.lo) | (b.lo & ~c.lo), (a.hi & c.hi) | (b.hi & ~c.hi)}; }
+inline I select(FlagF c, I a, I b) { return {(a.v & c.v) | (b.v & ~c.v)}; }
+inline L select(FlagD c, L a, L b) { return {(a.lo & c.lo) | (b.lo & ~c.lo), (a.hi & c.hi) | (b.hi & ~c.hi)}; }
 
 inline F constant(F, double v) { return {_mm256_set1_ps(float(v))}; }
 inline D constant(D, double v) { return {_mm256_set1_pd(v), _mm256_set1_pd(v)}; }
@@ -111,17 +114,17 @@ inline I to_int(F a) { return {Ints(_mm256_cvttps_epi32(a.v))}; }
 inline L to_int(D a) { return {__builtin_convertvector(a.lo, Longs), __builtin_convertvector(a.hi, Longs)}; }
 inline F to_float(F, I a) { return {__builtin_convertvector(a.v, Floats)}; }
 inline D to_float(D, L a) { return {__builtin_convertvector(a.lo, Doubles), __builtin_convertvector(a.hi, Doubles)}; }
-[[maybe_unused]] inline D to_f64(F a) {
+inline D to_f64(F a) {
   return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))};
 }
-[[maybe_unused]] inline D to_f64(D a) { return a; }
-[[maybe_unused]] inline F to_f32(D a) { return {_mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo))}; }
+inline D to_f64(D a) { return a; }
+inline F to_f32(D a) { return {_mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo))}; }
 
 inline I constant_int(I, int64_t v) { return {Ints(_mm256_set1_epi32(int32_t(v)))}; }
 inline L constant_int(L, int64_t v) { return {Longs(_mm256_set1_epi64x(v)), Longs(_mm256_set1_epi64x(v))}; }
 #define PHLOX_WRAPPING(op)                                                                                      \
-  [[maybe_unused]] inline I operator op(I a, I b) { return {Ints(UInts(a.v) op UInts(b.v))}; }                   \
-  [[maybe_unused]] inline L operator op(L a, L b) { return {Longs(ULongs(a.lo) op ULongs(b.lo)), Longs(ULongs(a.hi) op ULongs(b.hi))}; }
+  inline I operator op(I a, I b) { return {Ints(UInts(a.v) op UInts(b.v))}; }                   \
+  inline L operator op(L a, L b) { return {Longs(ULongs(a.lo) op ULongs(b.lo)), Longs(ULongs(a.hi) op ULongs(b.hi))}; }
 PHLOX_WRAPPING(+)
 PHLOX_WRAPPING(-)
 PHLOX_WRAPPING(*)

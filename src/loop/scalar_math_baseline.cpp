@@ -19,6 +19,9 @@ PHLOX_MATH_FUNCTIONS(PHLOX_MATH_1, PHLOX_MATH_2)
 
 namespace {
 
+// Everything that a value must supply, whether or not today's functions use it.
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 template <class F> struct Num { F v; };
 template <class I> struct Int { I v; };
 struct Flag { bool v; };
@@ -30,18 +33,18 @@ template <class F> Num<F> operator-(Num<F> a, Num<F> b) { return {a.v - b.v}; }
 template <class F> Num<F> operator*(Num<F> a, Num<F> b) { return {a.v * b.v}; }
 template <class F> Num<F> operator/(Num<F> a, Num<F> b) { return {a.v / b.v}; }
 template <class F> Num<F> operator-(Num<F> a) { return {-a.v}; }
-[[maybe_unused]] Num<float> fma(Num<float> a, Num<float> b, Num<float> c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
-[[maybe_unused]] Num<double> fma(Num<double> a, Num<double> b, Num<double> c) { return {__builtin_fma(a.v, b.v, c.v)}; }
-[[maybe_unused]] Num<float> sqrt(Num<float> a) { return {__builtin_sqrtf(a.v)}; }
-[[maybe_unused]] Num<double> sqrt(Num<double> a) { return {__builtin_sqrt(a.v)}; }
-[[maybe_unused]] Num<float> abs(Num<float> a) { return {__builtin_fabsf(a.v)}; }
-[[maybe_unused]] Num<double> abs(Num<double> a) { return {__builtin_fabs(a.v)}; }
-[[maybe_unused]] Num<float> floor(Num<float> a) { return {__builtin_floorf(a.v)}; }
-[[maybe_unused]] Num<double> floor(Num<double> a) { return {__builtin_floor(a.v)}; }
-[[maybe_unused]] Num<float> trunc(Num<float> a) { return {__builtin_truncf(a.v)}; }
-[[maybe_unused]] Num<double> trunc(Num<double> a) { return {__builtin_trunc(a.v)}; }
-[[maybe_unused]] Num<float> round_even(Num<float> a) { return {__builtin_rintf(a.v)}; }
-[[maybe_unused]] Num<double> round_even(Num<double> a) { return {__builtin_rint(a.v)}; }
+Num<float> fma(Num<float> a, Num<float> b, Num<float> c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
+Num<double> fma(Num<double> a, Num<double> b, Num<double> c) { return {__builtin_fma(a.v, b.v, c.v)}; }
+Num<float> sqrt(Num<float> a) { return {__builtin_sqrtf(a.v)}; }
+Num<double> sqrt(Num<double> a) { return {__builtin_sqrt(a.v)}; }
+Num<float> abs(Num<float> a) { return {__builtin_fabsf(a.v)}; }
+Num<double> abs(Num<double> a) { return {__builtin_fabs(a.v)}; }
+Num<float> floor(Num<float> a) { return {__builtin_floorf(a.v)}; }
+Num<double> floor(Num<double> a) { return {__builtin_floor(a.v)}; }
+Num<float> trunc(Num<float> a) { return {__builtin_truncf(a.v)}; }
+Num<double> trunc(Num<double> a) { return {__builtin_trunc(a.v)}; }
+Num<float> round_even(Num<float> a) { return {__builtin_rintf(a.v)}; }
+Num<double> round_even(Num<double> a) { return {__builtin_rint(a.v)}; }
 template <class F> Flag lt(Num<F> a, Num<F> b) { return {a.v < b.v}; }
 template <class F> Flag le(Num<F> a, Num<F> b) { return {a.v <= b.v}; }
 template <class F> Flag gt(Num<F> a, Num<F> b) { return {a.v > b.v}; }
@@ -50,9 +53,9 @@ template <class F> Flag eq(Num<F> a, Num<F> b) { return {a.v == b.v}; }
 template <class F> Flag ne(Num<F> a, Num<F> b) { return {a.v != b.v}; }
 template <class F> Flag is_nan(Num<F> a) { return {a.v != a.v}; }
 // Bitwise, so that nothing is a branch.
-[[maybe_unused]] Flag logical_and(Flag a, Flag b) { return {bool(a.v & b.v)}; }
-[[maybe_unused]] Flag logical_or(Flag a, Flag b) { return {bool(a.v | b.v)}; }
-[[maybe_unused]] Flag logical_not(Flag a) { return {!a.v}; }
+Flag logical_and(Flag a, Flag b) { return {bool(a.v & b.v)}; }
+Flag logical_or(Flag a, Flag b) { return {bool(a.v | b.v)}; }
+Flag logical_not(Flag a) { return {!a.v}; }
 template <class F> Num<F> select(Flag c, Num<F> a, Num<F> b) { return {c.v ? a.v : b.v}; }
 template <class I> Int<I> select(Flag c, Int<I> a, Int<I> b) { return {c.v ? a.v : b.v}; }
 template <class F> Num<F> constant(Num<F>, double v) { return {F(v)}; }
@@ -61,9 +64,9 @@ template <class F> Int<IntOf<F>> bits(Num<F> a) { return {__builtin_bit_cast(Int
 template <class F> Num<F> from_bits(Num<F>, Int<IntOf<F>> a) { return {__builtin_bit_cast(F, a.v)}; }
 template <class F> Int<IntOf<F>> to_int(Num<F> a) { return {IntOf<F>(a.v)}; }
 template <class F> Num<F> to_float(Num<F>, Int<IntOf<F>> a) { return {F(a.v)}; }
-[[maybe_unused]] Num<double> to_f64(Num<float> a) { return {double(a.v)}; }
-[[maybe_unused]] Num<double> to_f64(Num<double> a) { return a; }
-[[maybe_unused]] Num<float> to_f32(Num<double> a) { return {float(a.v)}; }
+Num<double> to_f64(Num<float> a) { return {double(a.v)}; }
+Num<double> to_f64(Num<double> a) { return a; }
+Num<float> to_f32(Num<double> a) { return {float(a.v)}; }
 template <class I> Int<I> constant_int(Int<I>, int64_t v) { return {I(v)}; }
 template <class I> Int<I> operator+(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) + Bits<I>(b.v))}; }
 template <class I> Int<I> operator-(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) - Bits<I>(b.v))}; }
