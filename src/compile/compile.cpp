@@ -35,6 +35,7 @@ class Planner {
       else add_group(p.groups[i], p.is_buffer);
     }
     copy_aliased_outputs();
+    for (auto& [input, temp, bytes] : donated_copies_) add_copy(input, temp, bytes);
     set_lifetimes();
     return program_;
   }
@@ -80,10 +81,41 @@ class Planner {
       t.weak = false;
       program_->outputs.push_back(t);
       program_->output_alias.push_back(-1);
+      if (donate(uint32_t(i), v)) continue;
       const uint32_t b = add_buffer(Program::Buffer::Kind::output, uint32_t(i), bytes_of(v));
       if (buffer_of_[v] == no_buffer) buffer_of_[v] = b;
       else aliased_.push_back({v, b});  // an input, or an earlier output once more
     }
+  }
+
+  // The output is the new value of an input: remember which input's memory v should be written to.
+  bool donate(uint32_t output, GraphValue v) {
+    for (auto& [o, input] : options_.donate) {
+      if (o != output) continue;
+      program_->output_alias[output] = int32_t(input);
+      const GraphValue old = g_.inputs()[input];
+      if (v == old) return true;  // nothing changed
+      const bool fresh = g_.value(v).node != no_node && !donated_to_.count(v);
+      if (fresh) donated_to_[v] = old;
+      else donated_copies_.push_back({buffer_of_[old], buffer(v), bytes_of(v)});
+      return true;
+    }
+    return false;
+  }
+
+  // In place where this group is the last to read the old value, and reads each element of it only where the new one
+  // is stored.
+  bool can_overwrite(GraphValue v, GraphValue old, const FusedLoop& f) const {
+    if (last_reader_[old] > int(at_) || !g_.type(old).strides.empty() || g_.type(old).dtype != g_.type(v).dtype) return false;
+    uint32_t out_param = ~0u, in_param = ~0u;
+    for (size_t i = 0; i < f.outputs.size(); ++i) if (f.outputs[i] == v) out_param = uint32_t(f.inputs.size() + i);
+    for (size_t i = 0; i < f.inputs.size(); ++i) if (f.inputs[i] == old) in_param = uint32_t(i);
+    if (in_param == ~0u) return true;
+    ValueId stored = no_value;
+    for (const Store& s : f.loop.stores) if (s.param == out_param) stored = s.address;
+    for (const Inst& i : f.loop.insts)
+      if (i.op == Scalar::load && uint32_t(i.imm) == in_param && i.operand[0] != stored) return false;
+    return true;
   }
 
   // The last group that reads each value.
@@ -140,6 +172,11 @@ class Planner {
     for (GraphValue v : group.outputs) is_buffer[v] = false;
     const FusedLoop f = fuse_loop(g_, group.outputs, is_buffer);
     const Node& first = g_.node(g_.value(group.outputs[0]).node);
+    for (GraphValue v : group.outputs)
+      if (auto it = donated_to_.find(v); it != donated_to_.end()) {
+        if (!first.op->op->record.stores && can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
+        else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
+      }
     if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
     const Lowering& l = lowering(f.loop);
     std::vector<uint32_t> temps;
@@ -235,6 +272,9 @@ class Planner {
   Ref<Program> program_;
   std::vector<uint32_t> buffer_of_;
   std::vector<std::pair<GraphValue, uint32_t>> aliased_;
+  std::unordered_map<GraphValue, GraphValue> donated_to_;  // new value -> the input whose memory it takes
+  struct DonatedCopy { uint32_t input, temp; Dim bytes; };
+  std::vector<DonatedCopy> donated_copies_;
   std::vector<int> last_reader_;
   std::unordered_map<std::string, Lowering> lowered_;
   size_t at_ = 0;

@@ -15,6 +15,9 @@ namespace phlox {
 struct CompileOptions {
   bool fuse = true;            // off: every op is a kernel of its own (a test axis)
   bool keep_loop_text = true;  // for the interpreter and reports
+  // Outputs that are new values of inputs: (output, input). They end up in the input's memory: written there in place
+  // where nothing reads the old value later, else copied at the end.
+  std::vector<std::pair<uint32_t, uint32_t>> donate;
 };
 
 struct CompileReport {

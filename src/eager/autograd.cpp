@@ -5,6 +5,7 @@
 #include <set>
 
 #include "eager/call.h"
+#include "eager/trace.h"
 #include "ops/registry.h"
 
 namespace phlox {
@@ -51,6 +52,7 @@ struct AccumulateNode final : GradNode {
   TensorImpl* leaf = nullptr;
   std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool create_graph) override {
     if (!leaf || !grads[0]) return {};
+    if (Tracer* t = Tracer::current()) t->note_grad(*leaf);
     AutogradExtra& extra = autograd_extra(*leaf);
     Tensor g = grads[0];
     if (!extra.grad) {
@@ -107,6 +109,15 @@ void set_edge(const Tensor& t, Ref<GradNode> node, uint32_t index) {
   t->requires_grad = true;
   AutogradExtra& e = autograd_extra(*t);
   e.edge = {std::move(node), index};
+}
+
+Tensor grad_of(const TensorImpl& t) {
+  AutogradExtra* e = find_autograd_extra(t);
+  return e ? e->grad : Tensor();
+}
+void set_grad(TensorImpl& t, Tensor g) {
+  if (Tracer* tr = Tracer::current()) tr->note_grad(t);
+  autograd_extra(t).grad = std::move(g);
 }
 
 bool is_leaf(const TensorImpl& t) {

@@ -74,6 +74,8 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, const std::ve
 
 uint64_t next_sequence();
 bool is_leaf(const TensorImpl& t);
+Tensor grad_of(const TensorImpl& t);      // .grad; null when there is none
+void set_grad(TensorImpl& t, Tensor g);   // null clears it
 // The record of a view: its gradient needs no values, only the run-time numbers of the call.
 Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
                              const std::vector<std::pair<DType, Ints>>& types, const Tensor& base);

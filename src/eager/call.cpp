@@ -6,6 +6,7 @@
 
 #include "base/root.h"
 #include "compile/compile.h"
+#include "eager/trace.h"
 #include "eager/views.h"
 #include "ops/registry.h"
 #include "ops/host_args.h"
@@ -31,6 +32,7 @@ void set_random_state(Device&, RandomState s) {
   g.cpu = s;
 }
 static Tensor draw_random_state(Device& d) {
+  if (Tracer* t = Tracer::current()) return t->random_state(d);
   RandomState now;
   {
     Generators& g = root_object<Generators>();
@@ -231,20 +233,29 @@ static bool any_float(const Signature& s) {
   return false;
 }
 
+// The results of a signature: of its program, or inside a trace of the nodes that it becomes.
+static Tensors compute(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device) {
+  if (Tracer* t = Tracer::current()) return t->run(s, inputs, symbols, device);
+  for (const CallInput& i : inputs)
+    if (i.tensor && i.tensor->storage->traced)
+      fail(ErrorCode::trace, {.op = s.name, .fact = "a tensor of a trace is used outside of it", .got = tensor_text(*i.tensor),
+                              .remedy = "return it from the compiled function"});
+  Tensors out = allocate_outputs(s, symbols, device);
+  execute_signature(s, inputs, symbols, device, out);
+  return out;
+}
+
 Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints& symbols, Device& device) {
   SmallVector<CallInput, 8> inputs(given);
   std::vector<Tensor> keep;
   make_dense(s, inputs, keep);
   if (!any_wants_grad(inputs) || !any_float(s)) {
-    Tensors out = allocate_outputs(s, symbols, device);
-    execute_signature(s, inputs, symbols, device, out);
-    return out;
+    return compute(s, inputs, symbols, device);
   }
   std::vector<bool> needs;
   for (const CallInput& i : inputs) needs.push_back(wants_grad(i.tensor));
   Recorded& r = s.recorded(needs, symbols);
-  Tensors out = allocate_outputs(*r.forward, symbols, device);
-  execute_signature(*r.forward, inputs, symbols, device, out);
+  Tensors out = compute(*r.forward, inputs, symbols, device);
   if (!r.wrt.empty()) {
     Ref<SignatureNode> node = make_node(s, r, inputs, out, symbols, device);
     for (uint32_t i = 0; i < s.outputs.size(); ++i)
@@ -283,7 +294,12 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
   SmallVector<CallInput, 8> inputs;
   for (TensorImpl* t : key.tensors) inputs.push_back({t, 0});
   for (int64_t n : key.numbers) inputs.push_back({nullptr, n});
-  if (s->host_op) return run_on_host(*s, inputs, full);
+  if (s->host_op) {
+    if (Tracer::current())
+      fail(ErrorCode::trace, {.op = op.schema.name, .fact = "the size of its result depends on data, which a trace does not have",
+                              .remedy = "use a form with a fixed size (where, masked_fill), or call it outside"});
+    return run_on_host(*s, inputs, full);
+  }
   if (op.op->record.view && key.tensors.size() >= 1)
     if (Tensors views; alias_views(*s, op, key, views)) return views;
   Tensor state;
@@ -302,7 +318,7 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args) {
   fill_defaults(op, args, full);
   const CallKey key = make_key(op, full);
   const bool recording = grad_enabled() && std::any_of(key.tensors.begin(), key.tensors.end(), wants_grad);
-  if (!recording && self->contiguous) {
+  if (!recording && self->contiguous && !Tracer::current()) {
     // Straight into self where every element depends on its own place alone and no operand is shifted against it.
     const Ref<Signature> s = find_signature(op, full, key);
     bool safe = s->pointwise && !s->random && s->outputs.size() == 1 && s->outputs[0].dtype == self->dtype &&
@@ -376,6 +392,7 @@ Tensor contiguous(const Tensor& t) {
 void copy_into(const Tensor& dst, const Tensor& src) {
   if (dst->numel() == 0) return;
   const NoGrad guard;
+  if (Tracer* t = Tracer::current()) return t->write(dst, src);
   Tensor from = src;
   if (may_overlap(*dst, *src)) from = call1("prim::copy", {tensor_arg(src)});
   write_view(dst, from);

@@ -1,5 +1,6 @@
 #include "eager/views.h"
 
+#include "eager/trace.h"
 #include "ops/registry.h"
 
 namespace phlox {
@@ -134,7 +135,7 @@ bool alias_views(Signature& s, const OpInfo& op, const CallKey& key, Tensors& vi
     const auto& p = walker.of(v);
     views.push_back(make_view(base, p.offset, p.sizes, p.strides));
   }
-  if (is_float(base->dtype) && (grad_enabled() || base->requires_grad)) record_view(s, base, key.numbers, key.symbols, views);
+  if (Tracer::current() || (is_float(base->dtype) && (grad_enabled() || base->requires_grad))) record_view(s, base, key.numbers, key.symbols, views);
   return true;
 }
 

@@ -55,7 +55,7 @@ class Graph {
   size_t value_count() const { return values_.size(); }
   std::span<const GraphValue> inputs() const { return inputs_; }
   std::span<const GraphValue> outputs() const { return outputs_; }
-  bool is_number(GraphValue input) const { return numbers_.size() > input && numbers_[input]; }
+  bool is_number(GraphValue v) const { return values_[v].node == no_node && numbers_[values_[v].index]; }
 
   void set_weak(GraphValue v) { values_[v].type.weak = true; }  // a wrapped number
   void set_strides(GraphValue v, Dims strides) { values_[v].type.strides = std::move(strides); }  // where it is stored

@@ -243,6 +243,7 @@ static constexpr Op op_full{{
       if (!v.as_dim().is_const()) return round_to(c.loop, c.loop.dim(v.as_dim()), d);
       return c.loop.cast(c.loop.constant_int(d, v.as_dim().value()), compute_dtype(d));
     },
+    .static_args = 2,  // the value: a run-time number is broadcast instead
 }};
 static constexpr Op op_iota{{
     .schema = "prim::iota(SymInt[] shape, int dim, ScalarType dtype) -> Tensor",

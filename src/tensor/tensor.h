@@ -15,6 +15,7 @@ struct Storage : RefCounted {
   std::atomic<uint32_t> version{0};
   void (*deleter)(void* context, void* data) = nullptr;  // foreign memory; null: the device's own
   void* context = nullptr;
+  bool traced = false;       // stands for a value of a trace: there is no memory behind it
   ~Storage();
 };
 Ref<Storage> make_storage(Device& device, int64_t bytes);  // contents undefined; 0 bytes: data is null

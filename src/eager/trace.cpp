@@ -1,0 +1,368 @@
+#include "eager/trace.h"
+
+#include <bit>
+#include <chrono>
+
+#include "base/event.h"
+#include "base/json.h"
+#include "base/root.h"
+#include "ops/arith.h"
+#include "ops/registry.h"
+#include "transform/vjp.h"
+
+namespace phlox {
+
+static std::string json_text(std::string_view s) {
+  std::string out;
+  append_json_string(out, s);
+  return out;
+}
+
+static thread_local Tracer* tracer = nullptr;
+Tracer* Tracer::current() { return tracer; }
+Tracer::Tracer() : builder_(graph_), previous_(tracer) { tracer = this; }
+Tracer::~Tracer() { tracer = previous_; }
+
+static TensorType concrete_type(const TensorImpl& t) {
+  TensorType r;
+  r.dtype = t.dtype;
+  r.device = t.device().id().kind;
+  for (int64_t n : t.sizes) r.shape.push_back(n);
+  if (!t.contiguous) for (int64_t n : t.strides) r.strides.push_back(n);
+  return r;
+}
+
+static Tensor stand_in(Device& device, DType dtype, const Ints& sizes) {
+  Tensor t = make_ref<TensorImpl>();
+  t->storage = make_ref<Storage>();
+  t->storage->device = &device;
+  t->storage->traced = true;
+  t->sizes = sizes;
+  t->strides = contiguous_strides(sizes);
+  t->dtype = dtype;
+  return t;
+}
+
+Tensor Tracer::add_input(const Tensor& real) {
+  Tensor t = stand_in(real->device(), real->dtype, real->sizes);
+  t->requires_grad = real->requires_grad;
+  values_[t->storage.get()] = graph_.add_input(concrete_type(*real));
+  roots_[t->storage.get()] = t;
+  keep_.push_back(t->storage);
+  return t;
+}
+
+bool Tracer::same_place(const TensorImpl& a, const TensorImpl& b) const {
+  return a.offset == b.offset && a.sizes == b.sizes && a.strides == b.strides && a.dtype == b.dtype;
+}
+
+// The first tensor of a chain of views.
+static Tensor first_base(const Tensor& t) {
+  Tensor b = t;
+  while (AutogradExtra* e = find_autograd_extra(*b)) {
+    if (!e->base) break;
+    b = e->base;
+  }
+  return b;
+}
+
+// The tensor in whose geometry the storage's value is kept; a real storage is captured when it is first met.
+const Tensor& Tracer::root_of(const Tensor& t) {
+  Storage* s = t->storage.get();
+  if (auto it = roots_.find(s); it != roots_.end()) return it->second;
+  if (s->traced)
+    fail(ErrorCode::trace, {.op = "compile", .fact = "a tensor of an earlier trace is used", .got = tensor_text(*t),
+                            .expected = "tensors made in this call, or real ones",
+                            .remedy = "return it from the compiled function instead of keeping it"});
+  const Tensor root = first_base(t);
+  const GraphValue v = graph_.add_input(concrete_type(*root));
+  values_[s] = v;
+  captured_.push_back({root, graph_.value(v).index});
+  keep_.push_back(root->storage);
+  return roots_[s] = root;
+}
+
+GraphValue Tracer::value_of(const Tensor& t) {
+  const Tensor& root = root_of(t);
+  if (same_place(*t, *root)) return values_[t->storage.get()];
+  AutogradExtra* e = find_autograd_extra(*t);
+  if (e && e->base && e->view) {
+    const GraphValue base = value_of(e->base);
+    SmallVector<GraphValue, 4> in{base};
+    for (int64_t n : e->view_numbers) in.push_back(full_int(builder_, {}, DType::i64, n).id);
+    Dims symbols;
+    for (int64_t s : e->view_symbols) symbols.push_back(s);
+    return inline_graph(graph_, e->view->graph, in, symbols)[e->view_result];
+  }
+  // Two tensors share memory and nothing tells how: only whole reshapes can be followed.
+  if (t->contiguous && root->contiguous && t->offset == root->offset && t->numel() == root->numel() && t->dtype == root->dtype) {
+    Dims shape;
+    for (int64_t n : t->sizes) shape.push_back(n);
+    return reshape(builder_.wrap(values_[t->storage.get()]), shape).id;
+  }
+  fail(ErrorCode::trace, {.op = "compile", .fact = "two tensors share memory in a way that a trace cannot follow",
+                          .got = cat(tensor_text(*t), " and ", tensor_text(*root)),
+                          .remedy = "take the view inside the compiled function"});
+}
+
+Tensors Tracer::run(Signature& s, std::span<const CallInput> inputs, const Ints& symbol_values, Device& device) {
+  SmallVector<GraphValue, 8> in;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].tensor) { in.push_back(value_of(Tensor::share(inputs[i].tensor))); continue; }
+    const TensorType& t = s.graph.type(s.graph.inputs()[i]);
+    Arg a = t.dtype == DType::f64 ? Arg::of_real(std::bit_cast<double>(inputs[i].number)) : Arg::of_dim(inputs[i].number);
+    const Val v = t.dtype == DType::f64 ? full(builder_, {}, DType::f64, a.real) : full_int(builder_, {}, t.dtype, inputs[i].number);
+    graph_.set_weak(v.id);
+    in.push_back(v.id);
+  }
+  Dims symbols;
+  for (int64_t v : symbol_values) symbols.push_back(v);
+  graph_.current_group = ++groups_;
+  const auto values = inline_graph(graph_, s.graph, in, symbols);
+  Tensors out;
+  for (size_t i = 0; i < s.outputs.size(); ++i) {
+    Ints sizes;
+    for (Dim d : s.outputs[i].shape) sizes.push_back(evaluate(d, symbol_values));
+    Tensor t = stand_in(device, s.outputs[i].dtype, sizes);
+    values_[t->storage.get()] = values[i];
+    roots_[t->storage.get()] = t;
+    keep_.push_back(t->storage);
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+void Tracer::write(const Tensor& dst, const Tensor& src) {
+  const Tensor root = root_of(dst);
+  if (!root->storage->traced && !root->contiguous)
+    fail(ErrorCode::trace, {.op = "copy_", .fact = "a tensor that is not contiguous is changed in a trace", .got = tensor_text(*root),
+                            .remedy = "make it contiguous before compiling"});
+  Dims shape;
+  for (int64_t n : dst->sizes) shape.push_back(n);
+  Val v = cast(broadcast_to(builder_.wrap(value_of(src)), shape, "copy_"), dst->dtype);
+  if (!same_place(*dst, *root)) {
+    // Through a view: the root keeps its elements outside of it. Which those are, and where the new ones go, is what
+    // the gradient of the view says.
+    const GraphValue base = values_[dst->storage.get()];
+    const GraphValue seen = value_of(dst);
+    const GraphValue outputs[] = {seen}, wrt[] = {base};
+    const Val ones = full(builder_, shape, dst->dtype, 1);
+    const Val one_grads[] = {ones}, value_grads[] = {v};
+    const Val covered = append_vjp(builder_, outputs, one_grads, wrt)[0];
+    const Val placed = append_vjp(builder_, outputs, value_grads, wrt)[0];
+    if (!covered) fail(ErrorCode::trace, {.op = "copy_", .fact = "this view cannot be written in a trace", .got = tensor_text(*dst)});
+    const Val hit = map(Scalar::ne, covered, full(builder_, covered.shape(), covered.dtype(), 0));
+    v = map(Scalar::select, hit, placed, builder_.wrap(base));
+  }
+  values_[dst->storage.get()] = v.id;
+  for (Captured& c : captured_) if (c.root->storage == dst->storage) c.mutated = true;
+}
+
+Tensor Tracer::random_state(Device& d) {
+  if (random_input_ < 0) {
+    TensorType t;
+    t.dtype = DType::i64;
+    t.shape = {2};
+    random_input_ = int(graph_.value(graph_.add_input(t)).index);
+  }
+  // Draw number k has the offset of the run plus k.
+  const Val state = builder_.wrap(graph_.inputs()[size_t(random_input_)]);
+  const Val step = map(Scalar::mul, iota(builder_, {2}, 0, DType::i64), full_int(builder_, {2}, DType::i64, random_draws_++));
+  Tensor t = stand_in(d, DType::i64, {2});
+  values_[t->storage.get()] = map(Scalar::add, state, step).id;
+  roots_[t->storage.get()] = t;
+  keep_.push_back(t->storage);
+  return t;
+}
+
+void Tracer::note_grad(TensorImpl& t) {
+  if (t.storage->traced) return;
+  for (GradChange& g : grads_) if (g.leaf.get() == &t) return;
+  AutogradExtra* e = find_autograd_extra(t);
+  grads_.push_back({Tensor::share(&t), e ? e->grad : Tensor()});
+}
+
+void Tracer::close() {
+  for (GradChange& g : grads_) autograd_extra(*g.leaf).grad = g.before;
+}
+
+// --- compiled functions
+
+struct CompiledFunction::Entry {
+  struct Guard { TensorType type; bool requires_grad; };
+  std::vector<Guard> inputs;
+  bool grad_mode = true;
+  struct Capture { Tensor root; TensorType type; bool mutated; };
+  std::vector<Capture> captured;
+  struct Grad { Tensor leaf; bool defined_before; int output; };  // output -1: cleared
+  std::vector<Grad> grads;
+  std::vector<uint32_t> input_of;    // by graph input: index into arguments, or ~0u - k for capture k
+  enum class Source : uint8_t { argument, capture, random };
+  std::vector<std::pair<Source, uint32_t>> sources;
+  size_t results = 0;
+  std::vector<int> result_argument;  // a result that is an argument or captured tensor itself: -1 none
+  int draws = 0;
+  uint64_t graph_hash = 0;
+  Ref<Executable> executable;
+  CompileReport report;
+  double trace_ms = 0, compile_ms = 0, load_ms = 0;
+  int calls = 0;
+};
+
+CompiledFunction::CompiledFunction(TraceFn f, std::string name) : f_(std::move(f)), name_(std::move(name)) {}
+CompiledFunction::~CompiledFunction() = default;
+
+namespace {
+using Clock = std::chrono::steady_clock;
+double ms_since(Clock::time_point t) { return std::chrono::duration<double, std::milli>(Clock::now() - t).count(); }
+}  // namespace
+
+std::unique_ptr<CompiledFunction::Entry> CompiledFunction::trace(const std::vector<Tensor>& inputs, bool compile) {
+  auto entry = std::make_unique<Entry>();
+  const auto start = Clock::now();
+  DimEnv env;
+  DimEnvScope env_scope(env);
+  Tracer t;
+  struct Close { Tracer& t; ~Close() { t.close(); } } closing{t};
+  std::vector<Tensor> stand_ins;
+  for (const Tensor& in : inputs) {
+    entry->inputs.push_back({concrete_type(*in), in->requires_grad});
+    stand_ins.push_back(t.add_input(in));
+  }
+  entry->grad_mode = grad_enabled();
+  const std::vector<Tensor> results = f_(stand_ins);
+
+  std::vector<GraphValue> outputs;
+  std::vector<std::pair<uint32_t, uint32_t>> donate;
+  for (const Tensor& r : results) outputs.push_back(t.value_of(r));
+  entry->results = results.size();
+  for (Tracer::GradChange& g : t.grads()) {
+    const Tensor now = autograd_extra(*g.leaf).grad;
+    if (now == g.before) continue;
+    entry->grads.push_back({g.leaf, bool(g.before), now ? int(outputs.size()) : -1});
+    if (now) outputs.push_back(t.value_of(now));
+  }
+  for (Tracer::Captured& c : t.captured()) {
+    entry->captured.push_back({c.root, concrete_type(*c.root), c.mutated});
+    if (!c.mutated) continue;
+    donate.push_back({uint32_t(outputs.size()), c.input});
+    outputs.push_back(t.storage_value(c.root->storage.get()));
+  }
+  // Arguments that the function changed in place.
+  for (size_t i = 0; i < stand_ins.size(); ++i) {
+    const GraphValue v = t.storage_value(stand_ins[i]->storage.get());
+    if (v == t.graph().inputs()[i]) continue;
+    donate.push_back({uint32_t(outputs.size()), uint32_t(i)});
+    outputs.push_back(v);
+  }
+  t.graph().set_outputs(outputs);
+  for (GraphValue v : t.graph().inputs()) {
+    const uint32_t index = t.graph().value(v).index;
+    if (index < inputs.size()) { entry->sources.push_back({Entry::Source::argument, index}); continue; }
+    if (int(index) == t.random_input()) { entry->sources.push_back({Entry::Source::random, 0}); continue; }
+    for (uint32_t k = 0; k < t.captured().size(); ++k)
+      if (t.captured()[k].input == index) entry->sources.push_back({Entry::Source::capture, k});
+  }
+  entry->draws = t.random_draws();
+  const Graph g = prune(t.graph());
+  entry->graph_hash = hash_of(g);
+  entry->trace_ms = ms_since(start);
+  if (!compile) return entry;
+
+  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
+  CompileOptions options;
+  options.donate = std::move(donate);
+  const auto compiling = Clock::now();
+  Ref<Program> program = compile_graph(g, device.target(), options, &entry->report);
+  entry->compile_ms = ms_since(compiling);
+  const auto loading = Clock::now();
+  entry->executable = make_executable(std::move(program), device);
+  entry->load_ms = ms_since(loading);
+  return entry;
+}
+
+CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& inputs) {
+  for (auto& e : entries_) {
+    if (e->inputs.size() != inputs.size() || e->grad_mode != grad_enabled()) continue;
+    bool fits = true;
+    for (size_t i = 0; fits && i < inputs.size(); ++i)
+      fits = e->inputs[i].type == concrete_type(*inputs[i]) && e->inputs[i].requires_grad == inputs[i]->requires_grad;
+    for (auto& c : e->captured) fits = fits && c.type == concrete_type(*c.root);
+    for (auto& g : e->grads) fits = fits && (g.defined_before == bool(autograd_extra(*g.leaf).grad) || g.output >= 0);
+    if (!fits) continue;
+    if (e->calls == 1) {
+      const auto again = trace(inputs, false);
+      if (again->graph_hash != e->graph_hash)
+        fail(ErrorCode::trace, {.op = name_, .fact = "tracing it again gave another graph: it depends on state that is no tensor",
+                                .expected = "the same calls at every run",
+                                .remedy = "keep changing state in tensors (a step count, a learning rate), or pass it in"});
+    }
+    return *e;
+  }
+  if (!entries_.empty())
+    emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1));
+  entries_.push_back(trace(inputs, true));
+  Entry& e = *entries_.back();
+  emit_event(EventKind::compile, name_, cat(e.report.graph_nodes, " ops, ", e.report.kernels, " kernels (", e.report.unique_kernels,
+             " different), trace ", int(e.trace_ms), " ms, compile ", int(e.compile_ms), " ms, code ", int(e.load_ms), " ms"));
+  return e;
+}
+
+void CompiledFunction::prepare(const std::vector<Tensor>& inputs) { find(inputs); }
+
+std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
+  if (Tracer::current()) return f_(inputs);  // inside another trace it is just a function
+  Entry& e = find(inputs);
+  const Program& p = e.executable->program();
+  const Executable::Plan& plan = e.executable->plan({});
+  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
+  SmallVector<void*, 16> in, out;
+  SmallVector<int64_t, 16> numbers(e.sources.size());
+  Tensor random;
+  for (auto& [source, index] : e.sources) {
+    if (source == Entry::Source::argument) in.push_back(inputs[index]->bytes());
+    else if (source == Entry::Source::capture) in.push_back(e.captured[index].root->bytes());
+    else {
+      RandomState s = phlox::random_state(device);
+      random = make_tensor(device, DType::i64, {2});
+      const int64_t words[2] = {int64_t(s.seed), int64_t(s.offset)};
+      device.copy(random->bytes(), words, sizeof words, Device::CopyKind::to_device, 0);
+      s.offset += uint64_t(e.draws);
+      set_random_state(device, s);
+      in.push_back(random->bytes());
+    }
+  }
+  std::vector<Tensor> made(p.outputs.size());
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    if (p.output_alias[i] >= 0) { out.push_back(in[size_t(p.output_alias[i])]); continue; }
+    made[i] = make_tensor(device, p.outputs[i].dtype, plan.output_shapes[i]);
+    out.push_back(made[i]->bytes());
+  }
+  e.executable->run(plan, in, numbers, out, 0);
+  ++e.calls;
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    if (p.output_alias[i] < 0) continue;
+    auto& [source, index] = e.sources[size_t(p.output_alias[i])];
+    Storage& s = source == Entry::Source::argument ? *inputs[index]->storage : *e.captured[index].root->storage;
+    s.version.fetch_add(1, std::memory_order_relaxed);
+  }
+  for (Entry::Grad& g : e.grads) autograd_extra(*g.leaf).grad = g.output < 0 ? Tensor() : made[size_t(g.output)];
+  made.resize(e.results);
+  return made;
+}
+
+std::string CompiledFunction::report() const {
+  std::string s = cat("{\"name\": ", json_text(name_), ", \"programs\": [");
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& e = *entries_[i];
+    s += cat(i ? ", " : "", "{\"ops\": ", e.report.graph_nodes, ", \"launches\": ", e.report.kernels, ", \"kernels\": ",
+             e.report.unique_kernels, ", \"steps\": ", e.report.steps, ", \"trace_ms\": ", e.trace_ms, ", \"compile_ms\": ",
+             e.compile_ms, ", \"code_ms\": ", e.load_ms, ", \"calls\": ", e.calls, ", \"passes\": {");
+    for (size_t k = 0; k < e.report.passes.size(); ++k)
+      s += cat(k ? ", " : "", "\"", e.report.passes[k].name, "\": ", e.report.passes[k].ms);
+    s += "}}";
+  }
+  return s + "]}";
+}
+
+}  // namespace phlox

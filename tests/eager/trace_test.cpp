@@ -1,0 +1,72 @@
+#include <gtest/gtest.h>
+
+#include "eager/trace.h"
+#include "ops/registry.h"
+
+namespace phlox {
+namespace {
+
+Tensor make(const Ints& sizes, std::initializer_list<float> v) {
+  Tensor t = make_tensor(cpu_device(), DType::f32, sizes);
+  std::copy(v.begin(), v.end(), reinterpret_cast<float*>(t->bytes()));
+  return t;
+}
+std::vector<float> values(const Tensor& t) {
+  const Tensor c = contiguous(t);
+  const float* p = reinterpret_cast<const float*>(c->bytes());
+  return {p, p + c->numel()};
+}
+Tensor call(const char* op, const Tensor& a, const Tensor& b) { return call1(op, {tensor_arg(a), tensor_arg(b)}); }
+
+// One step of gradient descent on sum((x * w - y)^2), written as a user would.
+std::vector<Tensor> step(const Tensor& w, const std::vector<Tensor>& in) {
+  set_grad(*w, nullptr);
+  const Tensor d = call("sub.Tensor", call("mul.Tensor", in[0], w), in[1]);
+  const Tensor loss = call("mul.Tensor", d, d);
+  run_backward({loss}, {full_tensor(cpu_device(), DType::f32, loss->sizes, 1)}, false, false, nullptr);
+  const NoGrad guard;
+  const Arg args[] = {tensor_arg(w), tensor_arg(grad_of(*w)), Arg::of_real(0.1)};
+  call_in_place(*find_op("sub.Tensor"), args);
+  return {loss};
+}
+
+TEST(Trace, a_train_step_compiles_whole_and_matches_eager) {
+  const Tensor x = make({3}, {1, 2, 3}), y = make({3}, {2, 1, 5});
+  Tensor eager = make({3}, {0.5, 0.5, 0.5}), compiled = make({3}, {0.5, 0.5, 0.5});
+  eager->requires_grad = compiled->requires_grad = true;
+  auto f = make_ref<CompiledFunction>([&](const std::vector<Tensor>& in) { return step(compiled, in); });
+  for (int i = 0; i < 4; ++i) {
+    const Tensor a = step(eager, {x, y})[0], b = f->call({x, y})[0];
+    EXPECT_EQ(values(a), values(b)) << i;
+    EXPECT_EQ(values(eager), values(compiled)) << i;
+    EXPECT_EQ(values(grad_of(*eager)), values(grad_of(*compiled))) << i;
+  }
+  EXPECT_NE(f->report().find("\"calls\": 4"), std::string::npos) << f->report();
+}
+
+TEST(Trace, frozen_state_that_changes_is_an_error) {
+  const Tensor x = make({3}, {1, 2, 3});
+  double k = 1;
+  auto f = make_ref<CompiledFunction>([&](const std::vector<Tensor>& in) {
+    k += 1;
+    return std::vector<Tensor>{call1("mul.Scalar", {tensor_arg(in[0]), Arg::of_real(k)})};
+  });
+  f->call({x});
+  EXPECT_THROW(f->call({x}), Error);
+}
+
+TEST(Trace, changes_through_views_of_captured_tensors_are_written_back) {
+  const Tensor table = make({2, 2}, {1, 2, 3, 4});
+  auto f = make_ref<CompiledFunction>([&](const std::vector<Tensor>& in) {
+    const Tensor row = call1("prim::slice", {tensor_arg(table), Arg::of_dim(0), Arg::of_dim(1), Arg::of_dim(1), Arg::of_dim(1)});
+    const Arg args[] = {tensor_arg(row), tensor_arg(in[0])};
+    call_in_place(*find_op("add.Tensor"), args);
+    return std::vector<Tensor>{call("add.Tensor", table, in[0])};
+  });
+  const Tensor x = make({1, 2}, {10, 20});
+  EXPECT_EQ(values(f->call({x})[0]), (std::vector<float>{11, 22, 23, 44}));
+  EXPECT_EQ(values(table), (std::vector<float>{1, 2, 13, 24}));
+}
+
+}  // namespace
+}  // namespace phlox
