@@ -87,6 +87,17 @@ Val where(Val cond, Val a, Val b) {
 // --- operators
 
 Val like(Val a, double v) { return full(*a.g, {}, a.dtype(), v); }
+Val constant_like(Val a, double v) { return broadcast_to(like(a, v), a.shape()); }
+Val select(Val cond, Val a, Val b) { return map(Scalar::select, cond, a, b); }
+Val sign_bit(Val a) {
+  if (is_unsigned(a.dtype()) || is_bool(a.dtype())) return full_int(*a.g, a.shape(), DType::boolean, 0);
+  const DType d = a.dtype();
+  const Val b = is_float(d) ? bitcast(a, dtype_bytes(d) == 2 ? DType::i16 : d == DType::f64 ? DType::i64 : DType::i32) : a;
+  return map(Scalar::lt, b, constant_like(b, 0));
+}
+Val wide(Val a) { return cast(a, compute_dtype(to_floating(a.dtype()))); }
+Val round_like(Val result, Val a) { return cast(result, to_floating(a.dtype())); }
+
 static Val number(Val a, double v) {
   // A C++ literal takes part like a Python number: an int stays an int next to ints.
   const bool whole = v == double(int64_t(v)) && !is_float(a.dtype());

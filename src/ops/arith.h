@@ -20,6 +20,12 @@ Val unary_float(Scalar s, Val a);  // ints become the default float first, as AT
 Val where(Val cond, Val a, Val b); // promotes and broadcasts all three
 
 Val like(Val a, double v);         // 0-d constant of a's dtype
+Val constant_like(Val a, double v);  // of a's shape and dtype
+Val select(Val cond, Val a, Val b);  // a where cond (bool); all of one shape, a and b of one dtype
+Val sign_bit(Val a);                 // is the sign bit set, also of zeros and NaNs
+// Composites of several steps compute 16-bit floats in f32 and round once at the end, to the dtype of `a`.
+Val wide(Val a);                     // ints become the default float
+Val round_like(Val result, Val a);
 Val operator+(Val a, Val b);
 Val operator-(Val a, Val b);
 Val operator*(Val a, Val b);

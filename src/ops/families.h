@@ -5,9 +5,12 @@
 namespace phlox {
 
 OpFamily arith_family();
+OpFamily unary_family();
+OpFamily binary_family();
 
 inline std::vector<OpFamily> op_families() {
-  return {map_family(), view_family(), reduce_family(), index_family(), contract_family(), arith_family()};
+  return {map_family(), view_family(), reduce_family(), index_family(), contract_family(), arith_family(),
+          unary_family(), binary_family()};
 }
 
 }  // namespace phlox
