@@ -112,7 +112,7 @@ Affine affine_of(const Loop& loop, ValueId v);
 std::string print_loop(const Loop& loop);
 Loop parse_loop(std::string_view text);   // throws Error(invalid_argument) with the line
 void verify_loop(const Loop& loop);       // throws InternalError that names the instruction
-uint64_t hash_of(const Loop& loop);
+uint64_t hash_of(const Loop& loop);      // in this process; on disk, hash the text
 AxisMask depends_of(const Loop& loop, const Inst& i);  // from the depends of its operands
 
 double constant_value(const Inst& i);       // of a constant, as double
