@@ -421,4 +421,34 @@ TEST(Interpret, math_functions_have_the_same_bits_on_both_instruction_sets) {
   }
 }
 
+// The functions in f64 that the C library does not have.
+TEST(Interpret, wide_special_functions) {
+  auto f = [](Scalar op, double x) {
+    double y;
+    math_block_op(op, Rep::f64, true, DType::f64)(&y, &x, nullptr, nullptr, 1);
+    return y;
+  };
+  auto near = [](double got, double want) { return std::abs(got - want) <= 4e-15 * std::max(1.0, std::abs(want)); };
+  const double pi = 3.14159265358979323846, euler = 0.57721566490153286061;
+  EXPECT_PRED2(near, f(Scalar::digamma, 1), -euler);
+  EXPECT_PRED2(near, f(Scalar::digamma, 0.5), -euler - 2 * std::log(2));
+  EXPECT_PRED2(near, f(Scalar::digamma, 10), 2.2517525890667211);
+  EXPECT_PRED2(near, f(Scalar::digamma, -1.5), 0.70315664064524319);
+  EXPECT_PRED2(near, f(Scalar::digamma, -0.25), -euler - pi / 2 - 3 * std::log(2) + pi + 4);
+  EXPECT_EQ(f(Scalar::digamma, 0.0), -INFINITY);
+  EXPECT_EQ(f(Scalar::digamma, -0.0), INFINITY);
+  EXPECT_TRUE(std::isnan(f(Scalar::digamma, -3)));
+  EXPECT_PRED2(near, f(Scalar::trigamma, 1), pi * pi / 6);
+  EXPECT_PRED2(near, f(Scalar::trigamma, 0.5), pi * pi / 2);
+  EXPECT_PRED2(near, f(Scalar::trigamma, -1.5), pi * pi / 2 + 4 + 4.0 / 9);
+  EXPECT_PRED2(near, f(Scalar::trigamma, 100), 0.010050166663333571);
+  EXPECT_EQ(f(Scalar::trigamma, -2), INFINITY);
+  for (double x = -0.999; x < 1; x += 0.013) EXPECT_PRED2(near, std::erf(f(Scalar::erfinv, x)), x);
+  for (double q = 0.3; q > 1e-15; q /= 7) EXPECT_NEAR(std::erfc(f(Scalar::erfinv, 1 - q)) / (1 - (1 - q)), 1, 1e-12);
+  EXPECT_PRED2(near, f(Scalar::erfinv, 1e-20) / 1e-20, std::sqrt(pi) / 2);
+  EXPECT_EQ(f(Scalar::erfinv, 1), INFINITY);
+  EXPECT_EQ(f(Scalar::erfinv, -1), -INFINITY);
+  EXPECT_TRUE(std::isnan(f(Scalar::erfinv, 1.5)));
+}
+
 }  // namespace phlox
