@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/event.h"
+#include "toolchain/places.h"
 
 namespace phlox {
 
@@ -55,25 +56,9 @@ std::string build_id_of(int fd) {
   return {};
 }
 
-std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
-
 std::vector<std::string> candidates() {
   if (const char* wanted = std::getenv("PHLOX_COMPILER_PLUGIN"); wanted && *wanted) return {wanted};
-  std::vector<std::string> r;
-  Dl_info info;
-  if (::dladdr(reinterpret_cast<void*>(&elf_build_id), &info) && info.dli_fname) {
-    std::string own = info.dli_fname;
-    char real[4096];
-    // An executable's name may be relative to where it was started.
-    if (own.find('/') == own.npos || own[0] != '/') {
-      const ssize_t n = ::readlink("/proc/self/exe", real, sizeof real);
-      if (n > 0 && size_t(n) < sizeof real) own.assign(real, size_t(n));
-    }
-    const std::string folder = folder_of(own);
-    for (const char* place : {"", "/lib", "/../lib"})
-      r.push_back(cat(folder, place, "/libphlox_compiler.so"));
-  }
-  return r;
+  return shipped_file_places("libphlox_compiler.so");
 }
 
 uint64_t now_us() {

@@ -14,38 +14,38 @@
 
 namespace phlox {
 
+std::unique_ptr<Compiler> choose_cpu_compiler(std::string& why) {
+  const char* env = std::getenv("PHLOX_COMPILER");
+  const std::string_view wanted = env ? env : "";
+  if (wanted == "off") {
+    why = "PHLOX_COMPILER=off";
+    return nullptr;
+  }
+  if (!wanted.empty() && wanted != "plugin" && wanted != "cc")
+    fail(ErrorCode::invalid_argument, {.op = "PHLOX_COMPILER",
+                                       .fact = "unknown compiler",
+                                       .got = cat("'", wanted, "'"),
+                                       .expected = "plugin, cc or off"});
+  std::string why_no_plugin, why_no_cc;
+  if (wanted != "cc") {
+    std::unique_ptr<Compiler> plugin = ClangPlugin::find(why_no_plugin);
+    if (!plugin && wanted == "plugin") why = why_no_plugin;
+    if (plugin || wanted == "plugin") return plugin;
+  }
+  std::unique_ptr<Compiler> cc = SpawnCc::find_default(why_no_cc);
+  if (!cc)
+    why = why_no_plugin.empty() ? why_no_cc : cat(why_no_plugin, ", and ", why_no_cc);
+  else if (wanted != "cc")
+    emit_event(EventKind::fallback, "compile kernels",
+               cat(why_no_plugin, "; ", cc->name(), " takes its place and is several times slower"));
+  return cc;
+}
+
 namespace {
 
-// Chosen once a process.
 struct CpuCompiler {
-  std::unique_ptr<Compiler> compiler;
   std::string why_none;
-
-  CpuCompiler() {
-    const char* env = std::getenv("PHLOX_COMPILER");
-    const std::string_view wanted = env ? env : "";
-    if (wanted == "off") {
-      why_none = "PHLOX_COMPILER=off";
-      return;
-    }
-    if (!wanted.empty() && wanted != "plugin" && wanted != "cc")
-      fail(ErrorCode::invalid_argument, {.op = "PHLOX_COMPILER",
-                                         .fact = "unknown compiler",
-                                         .got = cat("'", wanted, "'"),
-                                         .expected = "plugin, cc or off"});
-    std::string why;
-    if (wanted != "cc") compiler = ClangPlugin::find(why);
-    if (compiler || wanted == "plugin") {
-      why_none = why;
-      return;
-    }
-    compiler = SpawnCc::find_default(why_none);
-    if (compiler && wanted != "cc")
-      emit_event(EventKind::fallback, "compile kernels",
-                 cat(why, "; ", compiler->name(), " takes its place and is several times slower"));
-    else if (!why.empty())
-      why_none = cat(why, ", and ", why_none);
-  }
+  std::unique_ptr<Compiler> compiler = choose_cpu_compiler(why_none);
 };
 
 }  // namespace

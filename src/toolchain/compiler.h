@@ -45,9 +45,10 @@ class ObjectCompiler : public Compiler {
   virtual std::vector<std::byte> compile_object(const std::string& source, const Target& target) = 0;
 };
 
-// The best compiler for this target that can be had here, or null with an event that says why.
-// PHLOX_COMPILER=plugin|cc|off overrides the choice.
+// The best compiler for this target that can be had here, or null with an event that says why. Chosen once a
+// process. PHLOX_COMPILER=plugin|cc|off overrides the choice for the cpu.
 Compiler* find_compiler(const Target& target);
+std::unique_ptr<Compiler> choose_cpu_compiler(std::string& why);  // the choice itself, made anew
 
 // The batch as one translation unit; diagnostics name the kernel as their file. Checks entry names.
 std::string batch_source(std::span<const KernelText> batch);

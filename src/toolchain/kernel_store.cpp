@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/event.h"
 #include "base/root.h"
+#include "toolchain/kernel_pack.h"
 
 namespace phlox {
 
@@ -403,6 +404,7 @@ struct ProcessStore {
   KernelStore store{{.disk = &disk}};
 
   ProcessStore() {
+    for (auto& pack : shipped_packs()) store.add_pack(std::move(pack));
     code_arena();  // its fork handlers must be older than ours: the store calls the arena while it is locked
     ::pthread_atfork([] { kernel_store().before_fork(); }, [] { kernel_store().after_fork(false); },
                      [] { kernel_store().after_fork(true); });

@@ -139,7 +139,8 @@ class KernelStore {
   std::unique_ptr<std::thread> worker_;
 };
 
-// The process-wide one, with the disk cache that the environment describes.
+// The process-wide one, with the packs of this installation and the disk cache that the environment
+// describes.
 KernelStore& kernel_store();
 
 }  // namespace phlox

@@ -226,6 +226,14 @@ bool Target::has(std::string_view feature) const {
   return false;
 }
 
+int cpu_level(const Target& t) {
+  if (t.kind != DeviceKind::cpu || (arch_level(t.arch) == 0 && t.features.empty())) return 0;
+  int level = 4;
+  for (const Feature& f : features)
+    if (f.level && f.level <= level && !t.has(f.name)) level = f.level - 1;
+  return level;
+}
+
 Target host_target() {
   Target t;
   t.features = cpu_features();

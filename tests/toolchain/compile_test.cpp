@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/event.h"
 #include "kernels.h"
 #include "program/code_arena.h"
 #include "toolchain/clang_plugin.h"
@@ -195,11 +196,52 @@ TEST(SpawnCc, IsStoppedAfterItsTime) {
 TEST(SpawnCc, MissingProgram) {
   EXPECT_EQ(SpawnCc::find("no-such-compiler"), nullptr);
   EXPECT_EQ(SpawnCc::find("/etc/passwd"), nullptr);
-  ::setenv("PHLOX_CC", "no-such-compiler", 1);
+}
+
+// Sets a variable for the life of the object; null unsets it.
+class WithEnv {
+ public:
+  WithEnv(const char* name, const char* value) : name_(name) {
+    if (const char* v = std::getenv(name)) before_ = v, had_ = true;
+    set(value);
+  }
+  ~WithEnv() { set(had_ ? before_.c_str() : nullptr); }
+
+ private:
+  void set(const char* v) { v ? ::setenv(name_, v, 1) : ::unsetenv(name_); }
+  const char* name_;
+  std::string before_;
+  bool had_ = false;
+};
+
+TEST(Compiler, EnvironmentChooses) {
   std::string why;
-  EXPECT_EQ(SpawnCc::find_default(why), nullptr);
-  EXPECT_EQ(why, "PHLOX_CC names no program: 'no-such-compiler'");
-  ::unsetenv("PHLOX_CC");
+  {
+    WithEnv off("PHLOX_COMPILER", "off");
+    EXPECT_EQ(choose_cpu_compiler(why), nullptr);
+    EXPECT_EQ(why, "PHLOX_COMPILER=off");
+  }
+  {
+    WithEnv odd("PHLOX_COMPILER", "tcc");
+    EXPECT_THROW(choose_cpu_compiler(why), Error);
+  }
+  WithEnv no_plugin("PHLOX_COMPILER_PLUGIN", "/no/such/plugin.so");
+  {
+    WithEnv only("PHLOX_COMPILER", "plugin");
+    EXPECT_EQ(choose_cpu_compiler(why), nullptr);
+    EXPECT_EQ(why, "PHLOX_COMPILER_PLUGIN names no readable file: '/no/such/plugin.so'");
+  }
+  WithEnv any("PHLOX_COMPILER", nullptr);
+  if (SpawnCc::find("cc")) {
+    EXPECT_NE(dynamic_cast<SpawnCc*>(choose_cpu_compiler(why).get()), nullptr);
+    ASSERT_FALSE(recent_events().empty());
+    EXPECT_NE(recent_events().back().reason.find("takes its place"), std::string::npos);
+  }
+  WithEnv no_cc("PHLOX_CC", "no-such-compiler");
+  EXPECT_EQ(choose_cpu_compiler(why), nullptr);
+  EXPECT_EQ(why,
+            "PHLOX_COMPILER_PLUGIN names no readable file: '/no/such/plugin.so', and PHLOX_CC names no "
+            "program: 'no-such-compiler'");
 }
 
 TEST(Compiler, RefusesOddNames) {

@@ -8,10 +8,13 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "base/error.h"
 #include "base/event.h"
+#include "base/file.h"
 #include "kernels.h"
+#include "toolchain/kernel_pack.h"
 
 using namespace phlox;
 using namespace phlox::test;
@@ -252,6 +255,60 @@ TEST_F(KernelStoreTest, PacksServeHigherTargets) {
   lower.arch = "x86-64-v2";
   lower.vector_bits = 128;
   EXPECT_EQ(store.find(t[0], lower), nullptr);
+}
+
+TEST_F(KernelStoreTest, PackFiles) {
+  const auto t = texts(30);
+  const std::string path = base_ + "/kernels.pack";
+  {
+    KernelStore store({.compiler = &cc_});
+    auto twice = t;
+    twice.push_back(t[3]);
+    write_kernel_pack(path, "x86-64-v3", twice, store.images(twice, target_));
+  }
+  cc_.kernels = 0;
+  const auto pack = std::make_shared<PackFile>(path);
+  EXPECT_EQ(pack->size(), 30u);
+  EXPECT_EQ(pack->arch(), "x86-64-v3");
+  KernelStore store({.compiler = &cc_});
+  store.add_pack(pack);
+  Target higher = host_target();
+  if (cpu_level(higher) >= 3) expect_all_run(store.get(t, higher));
+  expect_all_run(store.get(t, target_));
+  EXPECT_EQ(cc_.kernels, 0);
+  EXPECT_EQ(store.find(texts(1, 31)[0], target_), nullptr);
+  Target lower;
+  lower.arch = "x86-64-v2";
+  EXPECT_FALSE(pack->find(kernel_text_hash(t[0]), lower));
+}
+
+TEST_F(KernelStoreTest, DamagedPackFiles) {
+  const auto t = texts(3);
+  const std::string path = base_ + "/kernels.pack";
+  KernelStore store({.compiler = &cc_});
+  write_kernel_pack(path, "x86-64-v3", t, store.images(t, target_));
+  const std::string good = read_file(path);
+  int opened = 0;
+  for (size_t bit = 0; bit < good.size() * 8; bit += bit < 2000 ? 1 : 37) {
+    std::string bad = good;
+    bad[bit / 8] = char(bad[bit / 8] ^ 1 << bit % 8);
+    std::ofstream(path, std::ios::binary) << bad;
+    try {
+      const PackFile pack(path);
+      ++opened;
+      int found = 0;
+      for (const KernelText& k : t) found += pack.find(kernel_text_hash(k), target_).has_value();
+      EXPECT_EQ(found, 2) << bit;  // only the damaged kernel is gone
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::bad_file);
+    }
+  }
+  EXPECT_GT(opened, 0);
+  for (size_t n = 0; n < good.size(); n += 13) {
+    std::ofstream(path, std::ios::binary).write(good.data(), long(n));
+    EXPECT_THROW(PackFile{path}, Error) << n;
+  }
+  EXPECT_THROW(PackFile(base_ + "/none"), Error);
 }
 
 // Two texts that define one name without a guard cannot share a translation unit: they still compile.

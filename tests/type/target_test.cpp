@@ -88,4 +88,26 @@ TEST_F(TargetTest, TextIsCanonical) {
   EXPECT_EQ(code_target_text(t), "cpu x86-64-v4 - v512");
 }
 
+TEST_F(TargetTest, LevelIsWhatAllFeaturesGive) {
+  Target t;
+  for (const auto& [arch, level] : {std::pair("x86-64-v4", 4),
+                                    {"x86-64-v3", 3},
+                                    {"x86-64-v2", 2},
+                                    {"x86-64", 1},
+                                    {"sm_90a", 0},
+                                    {"", 0}}) {
+    t.arch = arch;
+    EXPECT_EQ(cpu_level(t), level) << arch;
+  }
+  t.arch = "x86-64-v4";
+  t.features = {"-avx512bw"};
+  EXPECT_EQ(cpu_level(t), 3);
+  t.kind = DeviceKind::cuda;
+  EXPECT_EQ(cpu_level(t), 0);
+  const Target host = host_target();
+  if (host.arch == "x86-64-v4") {
+    EXPECT_EQ(cpu_level(host), 4);
+  }
+}
+
 }  // namespace
