@@ -30,7 +30,7 @@ def remez(g, w, grid, basis, iterations=30):
     wv = [w(x) for x in grid]
     pv = [[x ** b for b in basis] for x in grid]
     N = len(grid)
-    idx = [min(N - 1, max(0, int(round((1 - M.cos(M.pi * i / n)) / 2 * (N - 1))))) for i in range(n + 1)]
+    idx = [i * (N - 1) // n for i in range(n + 1)]  # the grid itself is Chebyshev-spaced
     best = None
     for _ in range(iterations):
         A = matrix(n + 1, n + 1)
@@ -185,6 +185,23 @@ def trig():
         for d in ds:
             fit(f"sin: (sin r/r-1)/z", s, 0, q, d, lambda z: z, bits)
             fit(f"cos: (cos r-1+z/2)/z^2", c, 0, q, d, lambda z: z * z, bits)
+
+
+@entry
+def inverse_trig():
+    P = series_safe(lambda z: (M.asin(M.sqrt(z)) / M.sqrt(z) - 1) / z, 1e-6)
+    A = series_safe(lambda z: (M.atan(M.sqrt(z)) / M.sqrt(z) - 1) / z, 1e-6)
+    za = (S2 - 1) ** 2 * mpf("1.001")
+    for bits, ds, da in ((24, 4, 4), (53, 11, 10)):
+        fit(f"asin {bits}", P, 0, mpf("0.2501"), ds, lambda z: z, bits, points=300)
+        fit(f"atan {bits}", A, 0, za, da, lambda z: z, bits, points=300)
+
+
+@entry
+def lgamma():
+    """lgamma(2 + e) = e (1 + e) Q(e), |e| <= 1/2."""
+    Q = series_safe(lambda e: M.loggamma(2 + e) / (e * (1 + e)), 1e-6)
+    fit("lgamma Q", Q, mpf("-0.501"), mpf("0.501"), 18, lambda e: mpf(1), 53, points=201)
 
 
 @entry

@@ -23,37 +23,56 @@ V tail_q(const V& r) {
                    : math::poly(r, {0.5, 0.166666359, 0.0416665114, 0.00834156387, 0.00139305939, 0.000149801257});
 }
 
-// Phi(-t) for t = t.hi + t.lo in [0, 39] (f64) or [0, 14.5] (f32), given square = t^2/2.
+// The bracket 3/8 + u T in two words, and 1 / (t + c) = inverse (1 + error).
 template <ScalarValue V>
-Scaled<V> normal_tail(const Two<V>& t, const Two<V>& square) {
+struct TailRatio {
+  Two<V> bracket;
+  V inverse, error;
+};
+template <ScalarValue V>
+TailRatio<V> tail_ratio(const Two<V>& t) {
   bool wide = is_f64(t.hi);
-  V c = k(t.hi, 0.75);
+  V c = k(t.hi, 0.75), one = k(t.hi, 1);
   V d = t.hi + c;
   V d_lo = (t.hi - (d - c)) + t.lo;  // c is so coarse that d - c is exact
-  V inverse = k(c, 1) / d;
-  V error = fma(-inverse, d_lo, fma(-inverse, d, k(c, 1)));  // 1/(d + d_lo) = inverse (1 + error)
+  V inverse = one / d;
   V u = t.hi / (t.hi + k(c, wide ? 5 : 2.5));
   V v = u - k(u, 0.4375);
   V p = wide ? math::poly(v, {0.16962069076175637,  -0.63654675306304287, 1.3308096447591464,  -2.0379938159885342,
-                                 2.3924112026153166,   -2.1055359692924283,  1.2450942385022208,  -0.2763045732725537,
-                                 -0.27397912905955241, 0.2607765226475946,   -0.00044084503348010713,
-                                 -0.11889426158520133, 0.033665611926935776, 0.053438297074856221,
-                                 -0.025224125793375175, -0.02775047861576195, 0.014982243673992087,
-                                 0.016931905339284927, -0.0081624168369787368, -0.010607907099241897,
-                                 0.0044883681786560305, 0.0046264825464946745, -0.0022279922034825158})
-                  : math::poly2(v, {0.200030327, -0.528405249, 0.42025876, 0.04180656, -0.20588544, -0.0532561913,
-                                   0.115011066, 0.0849458575, -0.0447761603, -0.067367062});
-  // Two words of 3/8 + u T, then of that times 1 + r: each difference is exact, so fma finds what the sum lost.
+                              2.3924112026153166,   -2.1055359692924283,  1.2450942385022208,  -0.2763045732725537,
+                              -0.27397912905955241, 0.2607765226475946,   -0.00044084503348010713,
+                              -0.11889426158520133, 0.033665611926935776, 0.053438297074856221,
+                              -0.025224125793375175, -0.02775047861576195, 0.014982243673992087,
+                              0.016931905339284927, -0.0081624168369787368, -0.010607907099241897,
+                              0.0044883681786560305, 0.0046264825464946745, -0.0022279922034825158})
+             : math::poly2(v, {0.200030327, -0.528405249, 0.42025876, 0.04180656, -0.20588544, -0.0532561913,
+                               0.115011066, 0.0849458575, -0.0447761603, -0.067367062});
   V g = fma(u, p, k(c, 0.375));
-  V g_lo = fma(u, p, k(c, 0.375) - g);
+  // The difference is exact, so fma finds what the sum lost.
+  return {{g, fma(u, p, k(c, 0.375) - g)}, inverse, fma(-inverse, d_lo, fma(-inverse, d, one))};
+}
+// Phi(-t) e^(t^2/2) for t >= 0.
+template <ScalarValue V>
+V normal_ratio(const V& t) {
+  TailRatio<V> r = math::tail_ratio(Two<V>{t, k(t, 0)});
+  V q = r.bracket.hi * r.inverse;
+  return q + fma(fma(r.bracket.hi, r.error, r.bracket.lo), r.inverse, fma(r.bracket.hi, r.inverse, -q));
+}
+
+// Phi(-t) for t = t.hi + t.lo in [0, 39] (f64) or [0, 14.5] (f32), given square = t^2/2.
+template <ScalarValue V>
+Scaled<V> normal_tail(const Two<V>& t, const Two<V>& square) {
+  TailRatio<V> ratio = math::tail_ratio(t);
+  V g = ratio.bracket.hi;
   V low = -square.lo;
   ExpParts<V> e = math::exp_reduce(-square.hi, &low);
+  // That times e^r, again with what the sum lost.
   V n = fma(g, e.r, g);
-  V n_lo = fma(g, e.r, g - n) + fma(g, fma(e.r * e.r, math::tail_q(e.r), e.r_lo), g_lo);
-  V q = n * inverse;
-  V q_lo = fma(fma(n, error, n_lo), inverse, fma(n, inverse, -q));
+  V n_lo = fma(g, e.r, g - n) + fma(g, fma(e.r * e.r, math::tail_q(e.r), e.r_lo), ratio.bracket.lo);
+  V q = n * ratio.inverse;
+  V q_lo = fma(fma(n, ratio.error, n_lo), ratio.inverse, fma(n, ratio.inverse, -q));
   // The mantissa is below 1/2, so where 2^n itself vanishes the result does too.
-  return {{q, q_lo}, math::exp_rescale_down(k(c, 1), e.shifted)};
+  return {{q, q_lo}, math::exp_rescale_down(k(q, 1), e.shifted)};
 }
 template <ScalarValue V>
 Scaled<V> normal_tail(const V& x) {

@@ -90,16 +90,20 @@ V exp2(const V& x) {
   return math::exp_rescale(fma(r, q, k(x, 1)), shifted);
 }
 
-// (e^x - 1) / 2 as hi + lo, for x up to the overflow of e^x and not below -80.
+// (e^x - 1) 2^offset as hi + lo (not normalised), for x up to the overflow of that and not below -80.
 template <ScalarValue V>
-Two<V> half_expm1(const V& x) {
+Two<V> scaled_expm1(const V& x, int offset) {
   ExpParts<V> e = math::exp_reduce(x);
   V tail = fma(e.r * e.r, math::expm1_q(e.r), e.r_lo);
-  V s = math::exp_scale(e.shifted, -1);  // 2^(n-1) is finite up to the last x
-  // s - 1/2 and s r are exact, and in this order so is their sum.
-  V base = s - k(x, 0.5), linear = s * e.r;
+  V s = math::exp_scale(e.shifted, offset);
+  // s - 2^offset and s r are exact, and in this order so is their sum.
+  V base = s - k(x, offset == -1 ? 0.5 : 0.25), linear = s * e.r;
   V hi = base + linear;
   return {hi, fma(s, tail, linear - (hi - base))};
+}
+template <ScalarValue V>
+Two<V> half_expm1(const V& x) {
+  return math::scaled_expm1(x, -1);
 }
 
 template <ScalarValue V>

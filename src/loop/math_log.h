@@ -102,7 +102,7 @@ V log1p(const V& x) {
   bool d = is_f64(x);
   auto large = gt(x, k(x, d ? 0x1p60 : 0x1p30));
   auto n = bits(p.exponent + k(x, round_shift(x)));
-  V s = from_bits(x, ki(n, (d ? 1023 : 127) + round_shift_bits(x)) - n << mantissa_bits(x));
+  V s = from_bits(x, (ki(n, (d ? 1023 : 127) + round_shift_bits(x)) - n) << mantissa_bits(x));
   V base = s - one;
   Two<V> f = math::two_sum(base, s * x);
   V head = select(large, p.m - one, f.hi);

@@ -164,4 +164,34 @@ V cos(const V& x) {
   return math::narrow(x, math::pick_quadrant(a, math::sin_cos_kernel(a, true), 1));
 }
 
+template <ScalarValue V>
+V tan(const V& x) {
+  if (!is_f64(x)) {
+    auto a = math::reduce_angle32(to_f64(x));
+    auto v = math::sin_cos_kernel(a, true);
+    V y = math::narrow(x, math::pick_quadrant(a, v, 0) / math::pick_quadrant(a, v, 1));
+    return select(eq(x, k(x, 0)), x, y);
+  }
+  // The tangent of the reduced angle, or minus its reciprocal, from sine and cosine in two words.
+  Angle<V> a = math::reduce_angle64(abs(x));
+  V z = a.hi * a.hi;
+  V one = k(x, 1), half = k(x, 0.5);
+  V s = math::poly(z, {-0.16666666666666666, 0.0083333333333330383, -0.00019841269840955875, 2.7557319069545909e-6,
+                       -2.5052069564897119e-8, 1.6054118753586121e-10, -7.3791499480002035e-13});
+  V c = math::poly(z, {0.041666666666666602, -0.001388888888887447, 2.480158728966636e-5, -2.7557314398904114e-7,
+                       2.0875728916317373e-9, -1.135991184604554e-11});
+  Two<V> sin = math::fast_two_sum(a.hi, fma(a.hi * z, s, fma(a.lo, z * -half, a.lo)));
+  Two<V> head = math::fast_two_sum(one, -half * z);
+  V z_lo = fma(a.hi, a.hi, -z);
+  Two<V> cos = math::fast_two_sum(head.hi, fma(z * z, c, head.lo - fma(half, z_lo, a.hi * a.lo)));
+  auto n = bits(a.shifted);
+  auto even = eq(from_bits(x, (n & ki(n, 1)) << 52), k(x, 0));
+  Two<V> top{select(even, sin.hi, -cos.hi), select(even, sin.lo, -cos.lo)};
+  Two<V> bottom{select(even, cos.hi, sin.hi), select(even, cos.lo, sin.lo)};
+  // When the angle is tiny and turned, the quotient is huge; its reciprocal is still normal.
+  V y = math::flip_sign_by(math::quotient(top, bottom), x);
+  y = select(lt(abs(x), k(x, 0x1p-27)), x, y);
+  return select(lt(abs(x), k(x, infinity)), y, x - x);
+}
+
 }  // namespace phlox::math
