@@ -1,5 +1,7 @@
 #include "compile/lower.h"
 
+#include <bit>
+
 #include "base/error.h"
 #include "compile/lower_cpu.h"
 
@@ -10,10 +12,30 @@ Lowered lower_loop(const Loop& loop, const Target& target, const ScheduleOptions
     fail(ErrorCode::not_implemented, {.op = "lower_loop", .fact = "no schedule for this class of target",
                                       .got = device_kind_name(target.kind), .expected = "cpu"});
   const Loop simple = collapse_axes(loop);
-  const CpuPlan plan = plan_cpu(simple, target, options);
   Lowered r;
-  r.kernels.push_back(CpuLowering(simple, plan, options).run());
-  return r;
+  SplitReductions split;
+  std::vector<ValueId> known;
+  while (true) {
+    const CpuPlan plan = plan_cpu(simple, target, options, known);
+    std::vector<ValueId> group;
+    if (plan.too_few && options.split_reductions) group = next_split(simple, known);
+    if (group.empty()) {
+      r.kernels.push_back(CpuLowering(simple, plan, options, split).run());
+      return r;
+    }
+    // The blocks of these as a kernel of their own; the next ones find the results in memory.
+    const CpuPlan blocks = plan_cpu(simple, target, options, known, group);
+    for (ValueId v : group) {
+      split.known.push_back({v, uint32_t(simple.params.size() + r.temps.size()), blocks.vector_axis});
+      Dim count = blocks.blocks;
+      for (AxisMask m = simple.depends[v]; m; m &= m - 1) count = count * simple.axes[size_t(std::countr_zero(m))].extent;
+      r.temps.push_back({compute_dtype(simple.insts[v].dtype), count});
+    }
+    split.group = group;
+    r.kernels.push_back(CpuLowering(simple, blocks, options, split).run());
+    split.group.clear();
+    known.insert(known.end(), group.begin(), group.end());
+  }
 }
 
 }  // namespace phlox

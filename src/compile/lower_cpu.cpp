@@ -7,8 +7,9 @@
 
 namespace phlox {
 
-CpuLowering::CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOptions& options)
-    : loop_(loop), plan_(plan), options_(options), body_(b_, loop) {
+CpuLowering::CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOptions& options,
+                         const SplitReductions& split)
+    : loop_(loop), plan_(plan), options_(options), split_(split), body_(b_, loop) {
   b_.kernel().register_lanes = uint16_t(plan.register_lanes);
   b_.kernel().items = plan.items;
   b_.kernel().item_cost = plan.item_cost;
@@ -21,6 +22,13 @@ Kernel CpuLowering::run() {
 
 // --- the loops over the outer axes
 
+void CpuLowering::innermost() {
+  if (!split_.group.empty()) return partial_block(block_);
+  Stores all;
+  for (const Store& s : loop_.stores) all.push_back(&s);
+  scope(all, {});
+}
+
 void CpuLowering::nest(size_t n, Kv from, Kv to) {
   // [from, to) is the range of the loop before n where that is a chunk; null: it is bound already.
   const auto inside = [&](size_t next) {
@@ -29,16 +37,14 @@ void CpuLowering::nest(size_t n, Kv from, Kv to) {
       nest(next, b_.index(0), b_.dim(extent(axis)));
       return;
     }
-    Stores all;
-    for (const Store& s : loop_.stores) all.push_back(&s);
-    scope(all, {});
+    innermost();
   };
   const NestLoop& l = plan_.nest[n];
-  if (l.axis != plan_.vector_axis) return serial_loop(l.axis, from, to, [&](Kv) { inside(n + 1); });
+  if (l.axis != plan_.vector_axis) return serial_loop(l.axis, from, to, [&](Kv) { define_known(); inside(n + 1); });
   const Dim e = extent(l.axis);
   const bool whole = e.is_const() && e.value() % plan_.lanes == 0 && l.chunk % plan_.lanes == 0;
   vector_loop(l.axis, from, to, plan_.lanes, l.item ? whole : whole || (e.is_const() && e.value() % plan_.lanes == 0),
-              [&] { inside(n + 1); });
+              [&] { define_known(); inside(n + 1); });
 }
 
 // The work item's place on the item axes by division, row-major; the last of them may be cut into chunks.
@@ -49,22 +55,26 @@ void CpuLowering::items() {
   const Kv begin = b_.item_begin(), end = b_.item_end();
   const auto everything = [&](size_t n) {
     if (n < nest_loops.size()) return nest(n, b_.index(0), b_.dim(extent(nest_loops[n].axis)));
-    Stores all;
-    for (const Store& s : loop_.stores) all.push_back(&s);
-    scope(all, {});
+    innermost();
   };
   if (item_loops == 0) {  // one item
     b_.begin_if(lt(begin, end));
+    body_.open();
+    define_known();
     everything(0);
+    body_.close();
     b_.end();
     return;
   }
   const NestLoop& last = nest_loops[item_loops - 1];
-  if (item_loops == 1) {
+  const auto extent_of = [&](const NestLoop& l) { return l.axis == NestLoop::block_axis ? plan_.blocks : extent(l.axis); };
+  if (item_loops == 1 && last.axis != NestLoop::block_axis) {
     const Kv chunk = b_.index(last.chunk), limit = b_.dim(extent(last.axis));
+    define_known();
     const Kv to = last.chunk == 1 ? end : b_.op(Scalar::min, end * chunk, limit);
     return nest(0, begin * chunk, to);
   }
+  define_known();
   const Kv item = b_.begin_for(begin, end, b_.index(1));
   body_.open();
   Kv rest = item, from, to;
@@ -72,18 +82,21 @@ void CpuLowering::items() {
     const NestLoop& l = nest_loops[n];
     Kv place = rest;
     if (n > 0) {
-      const Kv count = b_.dim(l.chunk == 1 ? extent(l.axis) : ceildiv(extent(l.axis), l.chunk));
+      const Kv count = b_.dim(l.chunk == 1 ? extent_of(l) : ceildiv(extent(l.axis), l.chunk));
       const Kv q = b_.op(Scalar::div, rest, count);  // neither is negative, and no item runs when one is empty
       place = rest - q * count;
       rest = q;
     }
-    if (n == item_loops - 1 && (l.chunk > 1 || l.axis == plan_.vector_axis)) {
+    if (l.axis == NestLoop::block_axis) {
+      block_ = place;
+    } else if (n == item_loops - 1 && (l.chunk > 1 || l.axis == plan_.vector_axis)) {
       from = place * b_.index(l.chunk);
       to = b_.op(Scalar::min, from + b_.index(l.chunk), b_.dim(extent(l.axis)));
     } else {
       body_.bind(l.axis, place);
     }
   }
+  define_known();
   if (from) nest(item_loops - 1, from, to);
   else everything(item_loops);
   body_.close();
@@ -97,7 +110,8 @@ void CpuLowering::collect(ValueId v, Values& reduces, std::vector<char>& seen) c
   if (seen[v] || body_.is_defined(v)) return;
   seen[v] = 1;
   const Inst& i = loop_.insts[v];
-  for (int n = 0; n < i.operand_count; ++n) collect(i.operand[n], reduces, seen);
+  if (!split_.is_known(v) || i.op != Scalar::reduce)
+    for (int n = 0; n < i.operand_count; ++n) collect(i.operand[n], reduces, seen);
   if (i.op == Scalar::reduce && !(loop_.depends[v] & ~body_.bound())) reduces.push_back(v);
 }
 
@@ -106,6 +120,7 @@ int CpuLowering::stage_of(ValueId v, const Values& reduces, std::vector<int>& me
   if (body_.is_defined(v)) return 0;
   if (memo[v] >= 0) return memo[v];
   const Inst& i = loop_.insts[v];
+  if (split_.is_known(v)) return memo[v] = 0;
   int s = 0;
   for (int n = 0; n < i.operand_count; ++n) s = std::max(s, stage_of(i.operand[n], reduces, memo));
   if (i.op == Scalar::reduce && std::find(reduces.begin(), reduces.end(), v) != reduces.end()) ++s;
@@ -130,38 +145,82 @@ void CpuLowering::scope(const Stores& stores, const Values& wanted) {
     if (s->predicate != no_value) collect(s->predicate, reduces, seen);
   }
   for (ValueId v : wanted) collect(v, reduces, seen);
+  Values open;
+  for (ValueId r : reduces) {
+    PHLOX_CHECK(!split_.is_known(r), "a reduction in memory was not read");
+    open.push_back(r);
+  }
+  std::vector<Stores> at_once;
+  std::vector<std::vector<Pass>> stages = plan_passes(stores, open, at_once);
+  const Values keep = worth_keeping(stages);
+  if (keep.empty()) return run_passes(stages, at_once);
+  AxisMask axes = 0;
+  for (const auto& passes : stages)
+    for (const Pass& p : passes) axes |= p.axes;
+  const Dim points = row_points(axes);
+  std::vector<std::vector<Pass>> keeping = stages;
+  const size_t kept_before = kept_.size();
+  if (points.is_const()) {
+    assign_kept(keeping, keep);
+    run_passes(keeping, at_once);
+    kept_.resize(kept_before);
+    return;
+  }
+  // A row of unknown length may be too long to keep.
+  b_.begin_if(le(b_.dim(points), b_.index(kept_elements)));
+  body_.open();
+  assign_kept(keeping, keep);
+  run_passes(keeping, at_once);
+  kept_.resize(kept_before);
+  body_.close();
+  b_.begin_else();
+  body_.open();
+  run_passes(stages, at_once);
+  body_.close();
+  b_.end();
+}
 
+// Passes by stage: reductions that are ready and go over the same axes share one, with the stores that are ready there.
+// Stores at a point of the scope itself are listed apart.
+std::vector<std::vector<CpuLowering::Pass>> CpuLowering::plan_passes(const Stores& stores, const Values& reduces,
+                                                                     std::vector<Stores>& at_once) {
   std::vector<int> memo(loop_.insts.size(), -1);
   int last = 0;
-  for (ValueId r : reduces) last = std::max(last, stage_of(r, reduces, memo));
-  for (const Store* s : stores) last = std::max(last, store_stage(*s, reduces, memo));
-  // Stages are fixed before any pass defines a reduction.
   std::vector<int> reduce_stage, stage_of_store;
   for (ValueId r : reduces) reduce_stage.push_back(stage_of(r, reduces, memo));
   for (const Store* s : stores) stage_of_store.push_back(store_stage(*s, reduces, memo));
+  for (int s : reduce_stage) last = std::max(last, s);
+  for (int s : stage_of_store) last = std::max(last, s);
 
+  std::vector<std::vector<Pass>> stages(size_t(last) + 1);
+  at_once.resize(size_t(last) + 1);
   for (int stage = 0; stage <= last; ++stage) {
-    std::vector<Pass> passes;
+    std::vector<Pass>& passes = stages[size_t(stage)];
+    const auto with_axes = [&](AxisMask axes, const Inst* like) -> Pass& {
+      for (Pass& p : passes)
+        if (p.axes == axes && (!like || p.reduces.empty() || loop_.insts[p.reduces[0]].order == like->order)) return p;
+      passes.push_back({.axes = axes});
+      return passes.back();
+    };
     for (size_t n = 0; n < reduces.size(); ++n) {
-      if (reduce_stage[n] != stage + 1) continue;
       const Inst& i = loop_.insts[reduces[n]];
-      auto p = std::find_if(passes.begin(), passes.end(), [&](const Pass& x) {
-        return x.axes == i.axes && loop_.insts[x.reduces[0]].order == i.order;
-      });
-      if (p == passes.end()) { passes.push_back({i.axes, {}, {}}); p = passes.end() - 1; }
-      p->reduces.push_back(reduces[n]);
+      if (reduce_stage[n] == stage + 1) with_axes(i.axes, &i).reduces.push_back(reduces[n]);
     }
-    Stores here;
     for (size_t n = 0; n < stores.size(); ++n) {
       if (stage_of_store[n] != stage) continue;
       const AxisMask inner = stores[n]->domain & ~body_.bound();
-      if (!inner) { here.push_back(stores[n]); continue; }
-      auto p = std::find_if(passes.begin(), passes.end(), [&](const Pass& x) { return x.axes == inner; });
-      if (p == passes.end()) { passes.push_back({inner, {}, {}}); p = passes.end() - 1; }
-      p->stores.push_back(stores[n]);
+      if (inner) with_axes(inner, nullptr).stores.push_back(stores[n]);
+      else at_once[size_t(stage)].push_back(stores[n]);
     }
-    emit_stores(here);
-    for (const Pass& p : passes) run_pass(p);
+    for (Pass& p : passes) scans_of(p);
+  }
+  return stages;
+}
+
+void CpuLowering::run_passes(std::vector<std::vector<Pass>>& stages, const std::vector<Stores>& at_once) {
+  for (size_t stage = 0; stage < stages.size(); ++stage) {
+    emit_stores(at_once[stage]);
+    for (Pass& p : stages[stage]) run_pass(p);
   }
 }
 
@@ -176,14 +235,14 @@ void CpuLowering::emit_stores(const Stores& stores) {
 
 // --- passes
 
-void CpuLowering::scans_of(const Pass& p, Values& scans) const {
+void CpuLowering::scans_of(Pass& p) const {
   std::vector<char> seen(loop_.insts.size());
   const auto walk = [&](auto& self, ValueId v) -> void {
     if (seen[v] || body_.is_defined(v)) return;
     seen[v] = 1;
     const Inst& i = loop_.insts[v];
     for (int n = 0; n < i.operand_count; ++n) self(self, i.operand[n]);
-    if (i.op == Scalar::scan && (i.axes & p.axes)) scans.push_back(v);
+    if (i.op == Scalar::scan && (i.axes & p.axes)) p.scans.push_back(v);
   };
   for (const Store* s : p.stores) {
     walk(walk, s->value);
@@ -193,130 +252,56 @@ void CpuLowering::scans_of(const Pass& p, Values& scans) const {
   for (ValueId r : p.reduces) walk(walk, loop_.insts[r].operand[0]);
 }
 
-void CpuLowering::run_pass(const Pass& p) {
-  Values scans;
-  scans_of(p, scans);
-  AxisMask scanned = 0;
-  for (ValueId s : scans) scanned |= loop_.insts[s].axes;
-  if (p.reduces.empty() && body_.vector_axis() < 0) return store_pass(p, scans);
-  const AxisMask last = std::bit_floor(p.axes);
-  if (!p.reduces.empty() && body_.vector_axis() < 0 && loop_.insts[p.reduces[0]].order == Order::tree32 &&
-      !scanned && p.axes != 0)
-    return row_pass(p);
-  (void)last;
-  serial_pass(p, scans);
-}
-
 Dim CpuLowering::points_of(AxisMask axes) const {
   Dim n = 1;
   for (AxisMask m = axes; m; m &= m - 1) n = n * extent(std::countr_zero(m));
   return n;
 }
 
-// Stores only: order does not matter but along scans and conflicts, so the best axis becomes the vector, outside of the
-// scans' axis.
-void CpuLowering::store_pass(const Pass& p, const Values& scans) {
+// The axis that becomes the vector of a pass; -1: none, or one is bound already.
+int CpuLowering::vector_axis_of(const Pass& p) const {
+  if (body_.vector_axis() >= 0 || !p.axes) return -1;
+  if (!p.reduces.empty())
+    return loop_.insts[p.reduces[0]].order == Order::tree32 && p.scans.empty() ? 63 - std::countl_zero(p.axes) : -1;
   AxisMask fixed = 0;
-  for (ValueId s : scans) fixed |= loop_.insts[s].axes;
+  for (ValueId s : p.scans) fixed |= loop_.insts[s].axes;
   for (const Store* s : p.stores) fixed |= conflicting_axes(loop_, *s);
-  const int v = store_vector_axis(loop_, p.stores, p.axes, fixed);
-  if (v < 0) return serial_pass(p, scans);
-  const Pass inner{p.axes & ~(AxisMask(1) << v), {}, p.stores};
-  int lanes = std::min(64, plan_.register_lanes * options_.unroll);
-  if (scans.empty() && fixed == 0) {  // the vector innermost
-    SmallVector<int, 6> loops;
-    for (AxisMask m = inner.axes; m; m &= m - 1) loops.push_back(std::countr_zero(m));
-    const auto walk = [&](auto& self, size_t n) -> void {
-      if (n < loops.size())
-        return serial_loop(loops[n], b_.index(0), b_.dim(extent(loops[n])), [&](Kv) { self(self, n + 1); });
-      vector_loop(v, b_.index(0), b_.dim(extent(v)), lanes, false, [&] { scope(p.stores, {}); });
-    };
-    return walk(walk, 0);
+  return store_vector_axis(loop_, p.stores, p.axes, fixed);
+}
+
+void CpuLowering::run_pass(Pass& p) {
+  const int v = vector_axis_of(p);
+  if (p.reduces.empty() && v >= 0) return store_pass(p);
+  prepare(p, v >= 0);
+  if (v >= 0) row_pass(p);
+  else serial_pass(p);
+  finish(p);
+}
+
+// Stores only: order does not matter but along scans and conflicts, so the vector is inside of the other loops, or
+// outside of theirs.
+void CpuLowering::store_pass(Pass& p) {
+  const int v = vector_axis_of(p);
+  const int wide = std::min(64, plan_.register_lanes * options_.unroll);
+  const Kv zero = b_.index(0), length = b_.dim(extent(v));
+  bool in_order = !p.scans.empty();
+  for (const Store* s : p.stores) in_order |= conflicting_axes(loop_, *s) != 0;
+  if (in_order) {
+    return vector_loop(v, zero, length, wide, false, [&] {
+      Pass inner{.axes = p.axes & ~(AxisMask(1) << v), .stores = p.stores, .scans = p.scans};
+      prepare(inner, false);
+      serial_pass(inner);
+    });
   }
-  vector_loop(v, b_.index(0), b_.dim(extent(v)), lanes, false, [&] { serial_pass(inner, scans); });
-}
-
-CpuLowering::Acc CpuLowering::start(ValueId r) {
-  Acc a{.id = r, .inst = loop_.insts[r], .type = compute_dtype(loop_.insts[r].dtype), .var = {}, .lanes32 = {}, .partials = {}, .total = {}};
-  return a;
-}
-
-Kv CpuLowering::element(const Acc& a) {
-  const Kv v = body_.value(a.inst.operand[0]);
-  return is_reduced_float(v.dtype()) ? b_.cast(v, a.type) : v;
-}
-
-void CpuLowering::accumulate(Acc& a) {
-  const Kv old = b_.get(a.var);
-  Kv now;
-  const Inst& x = loop_.insts[a.inst.operand[0]];
-  if (a.inst.order == Order::chain && x.op == Scalar::mul && is_float(x.dtype)) {
-    const auto factor = [&](int n) {
-      const Kv f = body_.value(x.operand[n]);
-      return is_reduced_float(f.dtype()) ? b_.cast(f, DType::f32) : f;
-    };
-    now = fma(factor(0), factor(1), old);
-  } else {
-    now = b_.combine(a.inst.combine, old, element(a));
-  }
-  // Lanes past the end of a row keep what they have.
-  if (a.inst.order == Order::tree32 && body_.vector_axis() >= 0 && (a.inst.axes >> body_.vector_axis() & 1))
-    if (Kv m = body_.guard_mask()) now = b_.select(m, now, old);
-  b_.set(a.var, b_.splat(now, a.var.lanes()));
-}
-
-void CpuLowering::reset(Acc& a) {
-  b_.set(a.var, b_.bits(a.type, combine_identity(a.inst.combine, a.type), a.var.lanes()));
-}
-
-// The value of the block that was accumulated last.
-Kv CpuLowering::block_result(Acc& a) {
-  const Kv v = b_.get(a.var);
-  if (a.inst.order != Order::tree32 || v.lanes() == lanes()) return v;
-  return b_.lane_fold(a.inst.combine, v);
-}
-
-void CpuLowering::push(Acc& a, Kv block) {
-  const Kv r = block_result(a);
-  if (a.inst.order != Order::chain) return b_.local_store(a.partials, block * b_.index(lanes()), r);
-  // A chain adds its chunks as they come; the first is copied.
-  const Kv total = b_.get(a.total);
-  b_.set(a.total, b_.select(eq(block, b_.index(0)), r, b_.combine(a.inst.combine, total, r)));
-}
-
-// Neighbours first, in place: what was written holds fewer and fewer, and an odd last one moves along.
-Kv CpuLowering::fold_blocks(Acc& a, Kv blocks) {
-  const int n = lanes();
-  const Kv width = b_.index(n), one = b_.index(1), count = b_.var(blocks);
-  b_.begin_for(b_.index(0), b_.index(6), one);  // at most 64 blocks
-  const Kv now = b_.get(count), half = b_.op(Scalar::shr, now, one);
-  const Kv i = b_.begin_for(b_.index(0), half, one);
-  const Kv x = b_.local_load(a.partials, (i + i) * width, n), y = b_.local_load(a.partials, (i + i + one) * width, n);
-  b_.local_store(a.partials, i * width, b_.combine(a.inst.combine, x, y));
-  b_.end();
-  b_.begin_if(ne(now & one, b_.index(0)));
-  b_.local_store(a.partials, half * width, b_.local_load(a.partials, (now - one) * width, n));
-  b_.end();
-  b_.set(count, half + (now & one));
-  b_.end();
-  return b_.local_load(a.partials, b_.index(0), n);
-}
-
-// Defines the result; `blocks` were pushed unless there was but one block, which is still in the variable.
-void CpuLowering::finish(Acc& a, Kv blocks, bool one_block) {
-  Kv r;
-  if (one_block) r = block_result(a);
-  else if (a.inst.order == Order::chain) r = b_.get(a.total);
-  else r = fold_blocks(a, blocks);
-  body_.define(a.id, b_.cast(r, a.inst.dtype));
-}
-
-// One point: deeper reductions first, then the accumulators and the stores.
-void CpuLowering::point(const Pass& p, std::vector<Acc>& accs) {
-  Values wanted;
-  for (const Acc& a : accs) wanted.push_back(a.inst.operand[0]);
-  scope(p.stores, wanted);
-  for (Acc& a : accs) accumulate(a);
+  SmallVector<int, 6> loops;
+  for (AxisMask m = p.axes & ~(AxisMask(1) << v); m; m &= m - 1) loops.push_back(std::countr_zero(m));
+  p.last = v;
+  const auto walk = [&](auto& self, size_t n) -> void {
+    if (n < loops.size())
+      return serial_loop(loops[n], zero, b_.dim(extent(loops[n])), [&](Kv) { self(self, n + 1); });
+    vector_loop(v, zero, length, wide, false, [&] { point(p); });
+  };
+  walk(walk, 0);
 }
 
 }  // namespace phlox

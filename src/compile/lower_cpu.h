@@ -11,9 +11,26 @@
 
 namespace phlox {
 
+// Reductions that are computed by several kernels: one leaves the results of blocks in temporaries, a later one combines
+// them. The temporaries are parameters past the loop's own.
+struct SplitReductions {
+  // The layout of a temporary: [block][axes of the reduction in order, but `last_axis` last].
+  struct Known { ValueId reduce; uint32_t temp; int last_axis; };
+  std::vector<Known> known;        // results of blocks lie in a temporary, or will when this kernel has run
+  std::vector<ValueId> group;      // what this kernel computes, a block an item; empty: the kernel does the stores
+  const Known* find(ValueId r) const {
+    for (const Known& k : known)
+      if (k.reduce == r) return &k;
+    return nullptr;
+  }
+  bool is_known(ValueId r) const {  // before this kernel
+    return find(r) && std::find(group.begin(), group.end(), r) == group.end();
+  }
+};
+
 class CpuLowering {
  public:
-  CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOptions& options);
+  CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOptions& options, const SplitReductions& split);
   Kernel run();
 
  private:
@@ -21,19 +38,32 @@ class CpuLowering {
     ValueId id;
     Inst inst;
     DType type;                    // that it accumulates in
-    Kv var, lanes32, partials;     // running value; 32 lanes of it; results of blocks
+    Kv var, lanes32, partials;     // running value; 32 lanes of it in memory; results of blocks
     Kv total;                      // chain: sum of the finished chunks
   };
   struct Pass {
-    AxisMask axes;
-    std::vector<ValueId> reduces;
-    std::vector<const Store*> stores;
+    AxisMask axes = 0;
+    std::vector<ValueId> reduces = {};
+    std::vector<const Store*> stores = {};
+    // by prepare():
+    std::vector<ValueId> scans = {};
+    std::vector<Acc> accs = {};
+    std::vector<Kv> scan_vars = {};
+    Order order = Order::tree1;
+    Dim points = 1, block = 1;
+    int last = -1;                 // the innermost axis
+    bool one_block = true, aligned = true, in_row = false;
+    std::vector<ValueId> keep = {}, kept = {};  // row values to put aside, and those that are there
+    Dim blocks() const { return ceildiv(points, block); }
+    bool tree32() const { return order == Order::tree32 && !in_row && !accs.empty(); }
   };
+  static constexpr int64_t kept_elements = 16384;  // of a row scratch
   using Stores = std::vector<const Store*>;
   using Values = std::vector<ValueId>;
 
   void nest(size_t n, Kv from, Kv to);
   void items();
+  void innermost();
   template <class F> void serial_loop(int axis, Kv from, Kv to, const F& body);
   template <class F> void vector_loop(int axis, Kv from, Kv to, int lanes, bool whole, const F& body);
 
@@ -41,23 +71,43 @@ class CpuLowering {
   void collect(ValueId v, Values& reduces, std::vector<char>& seen) const;
   int stage_of(ValueId v, const Values& reduces, std::vector<int>& memo) const;
   int store_stage(const Store& s, const Values& reduces, std::vector<int>& memo) const;
+  std::vector<std::vector<Pass>> plan_passes(const Stores& stores, const Values& reduces, std::vector<Stores>& at_once);
+  void run_passes(std::vector<std::vector<Pass>>& stages, const std::vector<Stores>& at_once);
   void emit_stores(const Stores& stores);
 
-  void run_pass(const Pass& p);
-  void scans_of(const Pass& p, std::vector<ValueId>& scans) const;
-  void store_pass(const Pass& p, const Values& scans);
-  void row_pass(const Pass& p);        // tree32 with the vector along the last axis
-  void serial_pass(const Pass& p, const Values& scans);
-  void point(const Pass& p, std::vector<Acc>& accs);
+  // Values of a row that several passes need and that cost more than to keep them (lower_rows.cpp).
+  Values values_of(const Pass& p) const;
+  Values worth_keeping(const std::vector<std::vector<Pass>>& stages) const;
+  int vector_axis_of(const Pass& p) const;
+  void assign_kept(std::vector<std::vector<Pass>>& stages, const Values& kept);
+  void load_cached(Pass& p);
+  void store_cached(Pass& p);
+  Kv row_place(const Pass& p);
+  Dim row_points(AxisMask axes) const;
+
+  void run_pass(Pass& p);
+  void scans_of(Pass& p) const;
+  void store_pass(Pass& p);
+  template <class Segment> void walk_blocks(Pass& p, Kv block, const Segment& segment);
+  void prepare(Pass& p, bool in_row);
+  void row_pass(Pass& p, Kv block = {});     // tree32 with the vector along the last axis
+  void serial_pass(Pass& p, Kv block = {});
+  void begin_scans(Pass& p);
+  void serial_point(Pass& p, Kv place, int n);
+  void point(Pass& p);
   void accumulate(Acc& a);
   Kv element(const Acc& a);
-
-  Acc start(ValueId r);
   void reset(Acc& a);
+  void clear32(Acc& a);
   void push(Acc& a, Kv block);         // a finished block
   Kv block_result(Acc& a);
-  void finish(Acc& a, Kv blocks, bool one_block);
-  Kv fold_blocks(Acc& a, Kv blocks);
+  void finish(Pass& p);
+  Kv fold_blocks(const Inst& i, Kv partials, Kv blocks);
+  void partial_block(Kv block);
+  Kv temp_place(const SplitReductions::Known& k, Kv block);
+  void define_known();                 // reductions in memory that vary over bound axes only
+  void from_blocks(ValueId r);
+
   Dim points_of(AxisMask axes) const;
   Dim extent(int axis) const { return loop_.axes[size_t(axis)].extent; }
   int lanes() const { return body_.lanes(); }
@@ -65,9 +115,12 @@ class CpuLowering {
   const Loop& loop_;
   const CpuPlan& plan_;
   const ScheduleOptions& options_;
+  const SplitReductions& split_;
   KernelBuilder b_;
   BodyLowering body_;
-  std::vector<std::pair<ValueId, Kv>> scan_vars_;
+  Kv block_;                                 // of the work item, in kernels that compute blocks
+  struct Kept { ValueId value; Kv array; };
+  std::vector<Kept> kept_;
 };
 
 template <class F>

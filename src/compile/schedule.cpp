@@ -41,12 +41,20 @@ void linear_terms(const Loop& loop, ValueId v, Dim k, Linear& out) {
   out.terms.push_back({-1, v, k});
 }
 
-// Every access of the live part of a loop.
-template <class F>
-void for_each_access(const Loop& loop, const F& f) {
-  for (const Inst& i : loop.insts)
-    if (i.op == Scalar::load) f(i.operand[0], i.dtype);
-  for (const Store& s : loop.stores) f(s.address, loop.params[s.param].dtype);
+// What a kernel computes: from its roots back to what lies in memory.
+std::vector<char> relevant_values(const Loop& loop, std::span<const ValueId> known, std::span<const ValueId> group) {
+  std::vector<char> r(loop.insts.size());
+  for (ValueId v : group) r[v] = 1;
+  if (group.empty())
+    for (const Store& s : loop.stores) {
+      r[s.address] = r[s.value] = 1;
+      if (s.predicate != no_value) r[s.predicate] = 1;
+    }
+  for (size_t v = loop.insts.size(); v-- > 0;) {
+    if (!r[v] || std::find(known.begin(), known.end(), ValueId(v)) != known.end()) continue;
+    for (int n = 0; n < loop.insts[v].operand_count; ++n) r[loop.insts[v].operand[n]] = 1;
+  }
+  return r;
 }
 
 int step_score(const Loop& loop, ValueId address, int axis) {
@@ -55,22 +63,27 @@ int step_score(const Loop& loop, ValueId address, int axis) {
   return step->is(1) ? 8 : step->is(0) ? 1 : -8;
 }
 
-int access_score(const Loop& loop, int axis) {
+int access_score(const Loop& loop, const std::vector<char>& relevant, bool stores, int axis) {
   int score = 0;
-  for_each_access(loop, [&](ValueId a, DType) { score += step_score(loop, a, axis); });
+  for (size_t v = 0; v < loop.insts.size(); ++v)
+    if (relevant[v] && loop.insts[v].op == Scalar::load) score += step_score(loop, loop.insts[v].operand[0], axis);
+  if (stores)
+    for (const Store& s : loop.stores) score += step_score(loop, s.address, axis);
   return score;
 }
 
 // The bytes of the widest element that is computed with; address arithmetic does not count.
-int widest_element(const Loop& loop) {
+int widest_element(const Loop& loop, const std::vector<char>& relevant, std::span<const ValueId> group) {
   std::vector<char> data(loop.insts.size());
+  for (ValueId v : group) data[v] = 1;
   for (const Store& s : loop.stores) {
+    if (!group.empty()) break;
     data[s.value] = 1;
     if (s.predicate != no_value) data[s.predicate] = 1;
   }
   int widest = 1;
   for (size_t v = loop.insts.size(); v-- > 0;) {
-    if (!data[v]) continue;
+    if (!data[v] || !relevant[v]) continue;
     const Inst& i = loop.insts[v];
     for (int n = i.op == Scalar::load; n < i.operand_count; ++n) data[i.operand[n]] = 1;
     if (loop.depends[v]) widest = std::max(widest, int(dtype_bytes(compute_dtype(i.dtype))));
@@ -122,18 +135,60 @@ int store_vector_axis(const Loop& loop, std::span<const Store* const> stores, Ax
   return best;
 }
 
-CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options) {
+std::vector<ValueId> next_split(const Loop& loop, std::span<const ValueId> known) {
+  const auto is_known = [&](ValueId v) { return std::find(known.begin(), known.end(), v) != known.end(); };
+  const std::vector<char> relevant = relevant_values(loop, known, {});
+  // waits[v]: the axes of unknown reductions that v needs, other than those nested in v's own loops.
+  const auto ready = [&](ValueId r) {
+    std::vector<char> seen(loop.insts.size());
+    const auto walk = [&](auto& self, ValueId v) -> bool {
+      if (seen[v] || is_known(v)) return true;
+      seen[v] = 1;
+      const Inst& i = loop.insts[v];
+      if (i.op == Scalar::scan) return false;
+      if (i.op == Scalar::reduce && v != r && !(loop.depends[v] & ~loop.depends[r])) return false;
+      for (int n = 0; n < i.operand_count; ++n)
+        if (!self(self, i.operand[n])) return false;
+      return true;
+    };
+    return walk(walk, r);
+  };
+  std::vector<ValueId> group;
+  for (ValueId v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!relevant[v] || i.op != Scalar::reduce || is_known(v) || i.order == Order::chain || !ready(v)) continue;
+    if (group.empty()) group.push_back(v);
+    else if (const Inst& g = loop.insts[group[0]]; g.axes == i.axes && g.order == i.order && loop.depends[group[0]] == loop.depends[v])
+      group.push_back(v);
+  }
+  return group;
+}
+
+CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options,
+                 std::span<const ValueId> known, std::span<const ValueId> group) {
   CpuPlan p;
+  const std::vector<char> relevant = relevant_values(loop, known, group);
+  const auto is_known = [&](size_t v) { return std::find(known.begin(), known.end(), ValueId(v)) != known.end(); };
   AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1;
   AxisMask inner_vector = 0;  // last axes of tree32 reductions
-  for (const Store& s : loop.stores) outer &= s.domain & ~conflicting_axes(loop, s);
-  for (size_t v = 0; v < loop.insts.size(); ++v) {
-    const Inst& i = loop.insts[v];
-    if (i.op == Scalar::reduce) {
-      outer &= loop.depends[v];
-      if (i.order == Order::tree32) inner_vector |= std::bit_floor(i.axes);
-    } else if (i.op == Scalar::scan) {
-      outer &= ~i.axes;
+  int reduces = 0;
+  if (!group.empty()) {
+    outer = loop.depends[group[0]];
+    const Inst& g = loop.insts[group[0]];
+    if (g.order == Order::tree32) inner_vector = std::bit_floor(g.axes);
+    reduces = int(group.size());
+  } else {
+    for (const Store& s : loop.stores) outer &= s.domain & ~conflicting_axes(loop, s);
+    for (size_t v = 0; v < loop.insts.size(); ++v) {
+      const Inst& i = loop.insts[v];
+      if (!relevant[v]) continue;
+      if (i.op == Scalar::reduce && !is_known(v)) {
+        outer &= loop.depends[v];
+        ++reduces;
+        if (i.order == Order::tree32) inner_vector |= std::bit_floor(i.axes);
+      } else if (i.op == Scalar::scan) {
+        outer &= ~i.axes;
+      }
     }
   }
   p.outer = outer;
@@ -141,41 +196,63 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
   // The vector axis: the last axis of a row reduction, else the outer axis that most accesses walk with step one.
   int inner_score = 0, best_score = 0;
   for (AxisMask m = inner_vector; m; m &= m - 1)
-    inner_score = std::max(inner_score, access_score(loop, std::countr_zero(m)));
+    inner_score = std::max(inner_score, access_score(loop, relevant, group.empty(), std::countr_zero(m)));
   for (AxisMask m = outer; m; m &= m - 1) {
     const int axis = std::countr_zero(m);
-    const int score = access_score(loop, axis);
+    const int score = access_score(loop, relevant, group.empty(), axis);
     if (score >= best_score) { p.vector_axis = axis; best_score = score; }
   }
   if (inner_score >= best_score && inner_vector) p.vector_axis = -1;
-
-  const int widest = widest_element(loop);
-  p.register_lanes = std::clamp(target.vector_bits / 8 / widest, 2, 64);
-  p.lanes = p.vector_axis >= 0 ? std::min(64, p.register_lanes * options.unroll) : 1;
-  if (p.vector_axis >= 0 && loop.axes[p.vector_axis].extent.is_const())
-    while (p.lanes > p.register_lanes && p.lanes > loop.axes[p.vector_axis].extent.value()) p.lanes /= 2;
 
   // What one point of the outer axes costs.
   AxisMask inner = 0;
   int64_t ops = 0;
   for (size_t v = 0; v < loop.insts.size(); ++v) {
-    inner |= loop.depends[v] & ~outer;
-    ops += is_math(loop.insts[v].op) ? 24 : loop.insts[v].op == Scalar::load ? 4 : 1;
+    if (!relevant[v]) continue;
+    if (!is_known(v)) inner |= loop.depends[v] & ~outer;
+    const Scalar op = loop.insts[v].op;
+    ops += is_math(op) ? 24 : op == Scalar::load ? 4 : op == Scalar::axis || op == Scalar::constant || op == Scalar::dim ? 0 : 1;
   }
-  for (const Store& s : loop.stores) inner |= s.domain & ~outer;
-  int64_t work = 1;
+  if (group.empty())
+    for (const Store& s : loop.stores) inner |= s.domain & ~outer;
+  int64_t work = 1, results = 1;
   Dim inner_points = 1;
   for (AxisMask m = inner; m; m &= m - 1) {
     const Dim e = loop.axes[size_t(std::countr_zero(m))].extent;
     work = std::min<int64_t>(work * std::max<int64_t>(1, extent_hint(e)), int64_t(1) << 40);
     inner_points = inner_points * e;
   }
+  if (!group.empty()) {
+    const Inst& g = loop.insts[group[0]];
+    Dim points = 1;
+    for (AxisMask m = g.axes; m; m &= m - 1) points = points * loop.axes[size_t(std::countr_zero(m))].extent;
+    const Dim block = tree_block(points, order_lanes(g.order));
+    p.blocks = ceildiv(points, block);
+    inner_points = block;
+    work = std::min(work, extent_hint(block));
+  }
+
+  const int widest = widest_element(loop, relevant, group);
+  p.register_lanes = std::clamp(target.vector_bits / 8 / widest, 2, 64);
+  // Columns are walked in broad strips, since each row of a strip is a new place in memory.
+  const bool strips = p.vector_axis >= 0 && reduces > 0 && ops <= 24 * reduces;
+  const int unroll = strips ? std::max(options.unroll, 8 / reduces) : options.unroll;
+  p.lanes = 1;
+  if (p.vector_axis >= 0) {
+    const Dim e = loop.axes[size_t(p.vector_axis)].extent;
+    p.lanes = int(std::bit_floor(unsigned(std::min(strips ? 256 : 64, p.register_lanes * unroll))));
+    if (e.is_const())
+      while (p.lanes > p.register_lanes && p.lanes > e.value()) p.lanes /= 2;
+  }
 
   // Loops from the inside out: serial while an item is small, then one that is cut into pieces, then whole items.
   SmallVector<int, 6> order;
-  for (AxisMask m = outer; m; m &= m - 1)
+  for (AxisMask m = outer; m; m &= m - 1) {
+    results = std::min<int64_t>(results * std::max<int64_t>(1, extent_hint(loop.axes[size_t(std::countr_zero(m))].extent)), int64_t(1) << 40);
     if (std::countr_zero(m) != p.vector_axis) order.push_back(std::countr_zero(m));
+  }
   if (p.vector_axis >= 0) order.push_back(p.vector_axis);
+  p.too_few = reduces > 0 && results / p.lanes < 16 && work * results > 65536;
   SmallVector<NestLoop, 6> nest;
   bool cut = false;
   const int64_t points = std::max<int64_t>(options.item_points, p.lanes);
@@ -202,6 +279,10 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
       item_points = item_points * l.chunk;
     }
     nest.push_back(l);
+  }
+  if (!group.empty()) {
+    nest.push_back({.axis = NestLoop::block_axis, .item = true});
+    p.items = p.items * p.blocks;
   }
   for (size_t n = nest.size(); n-- > 0;) p.nest.push_back(nest[n]);
   p.item_cost = floordiv(item_points * ops, 64) + 1;

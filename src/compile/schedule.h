@@ -15,7 +15,8 @@ struct ScheduleOptions {
 
 // One loop around the points of the outer axes.
 struct NestLoop {
-  int axis;
+  static constexpr int block_axis = -1;
+  int axis;            // block_axis: the block of a reduction
   int64_t chunk = 1;   // positions of an item along the axis
   bool item = false;   // its position comes from the work item; else a loop inside the item
 };
@@ -25,10 +26,16 @@ struct CpuPlan {
   int vector_axis = -1;                // of the outer axes; -1: each pass over inner axes picks its own
   int lanes = 1, register_lanes = 1;
   SmallVector<NestLoop, 6> nest;       // outermost first; the vector axis is the last one
-  Dim items = 1, item_cost = 1;
+  Dim items = 1, item_cost = 1, blocks = 1;
+  bool too_few = false;                // items to share among threads, while there is work for many
 };
 
-CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options);
+// `known`: reductions whose results lie in memory. `group`: the kernel computes only these, a block an item.
+CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options,
+                 std::span<const ValueId> known = {}, std::span<const ValueId> group = {});
+
+// The next reductions to compute over blocks, all over the same axes; empty when there is none that can be.
+std::vector<ValueId> next_split(const Loop& loop, std::span<const ValueId> known);
 
 // Axes of a store's domain whose points may meet in one element; the others never do.
 AxisMask conflicting_axes(const Loop& loop, const Store& s);

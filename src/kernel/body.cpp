@@ -43,10 +43,17 @@ void BodyLowering::bind_vector(int axis, Kv first, int lanes, Guard guard) {
   vector_level_ = levels_.size() - 1;
 }
 
-size_t BodyLowering::level_of(AxisMask depends) const {
-  for (size_t l = 0; l < levels_.size(); ++l)
-    if ((depends & ~levels_[l].bound) == 0) return l;
-  PHLOX_CHECK(false, "a value is asked for where its axes are not bound");
+size_t BodyLowering::level_of(ValueId v) {
+  for (size_t l = levels_.size(); l-- > 0;)
+    if (levels_[l].values.count(v)) return l;
+  if (const auto it = levels_.back().levels.find(v); it != levels_.back().levels.end()) return it->second;
+  size_t l = 0;
+  while (l < levels_.size() && (loop_.depends[v] & ~levels_[l].bound)) ++l;
+  PHLOX_CHECK(l < levels_.size(), "a value is asked for where its axes are not bound");
+  const Inst& i = loop_.insts[v];
+  for (int n = 0; n < i.operand_count; ++n) l = std::max(l, level_of(i.operand[n]));
+  levels_.back().levels[v] = l;
+  return l;
 }
 
 uint32_t BodyLowering::buffer(uint32_t param, bool written) {
@@ -64,7 +71,10 @@ Kv BodyLowering::guard_mask() {
 
 // --- values
 
-void BodyLowering::define(ValueId v, Kv value) { levels_.back().values[v] = value; }
+void BodyLowering::define(ValueId v, Kv value) {
+  levels_.back().values[v] = value;
+  levels_.back().levels.clear();
+}
 
 bool BodyLowering::is_defined(ValueId v) const {
   return std::any_of(levels_.begin(), levels_.end(), [&](const Level& l) { return l.values.count(v) != 0; });
@@ -73,9 +83,8 @@ bool BodyLowering::is_defined(ValueId v) const {
 Kv BodyLowering::value(ValueId v) {
   for (size_t l = levels_.size(); l-- > 0;)
     if (const auto it = levels_[l].values.find(v); it != levels_[l].values.end()) return it->second;
-  // Operands first: one of them may be defined further in than its axes say (a running value).
   const Inst& i = loop_.insts[v];
-  const size_t l = level_of(loop_.depends[v]);
+  const size_t l = level_of(v);
   KernelBuilder::At at(b_, levels_[l].depth);
   const Kv r = compute(v);
   PHLOX_CHECK(r && r.dtype() == i.dtype, "lowering ", scalar_info(i.op).name, " gave a wrong type");
@@ -230,7 +239,7 @@ Kv BodyLowering::affine_first_lane(ValueId, const Affine& a) {
 
 Kv BodyLowering::first_lane(ValueId v) {
   if (loop_.insts[v].dtype != DType::i64) return value(v);
-  const size_t l = level_of(loop_.depends[v]);
+  const size_t l = level_of(v);
   if (!varies(v)) {
     if (const auto it = levels_[l].values.find(v); it != levels_[l].values.end()) return it->second;
   }

@@ -31,6 +31,7 @@ class BodyLowering {
   int vector_axis() const { return vector_axis_; }
   int lanes() const { return vector_axis_ < 0 ? 1 : lanes_; }
   Kv position(int axis) const { return positions_[axis]; }             // of lane 0
+  const Guard& guard() const { return guard_; }
   Kv guard_mask();                                                     // null when all lanes exist
 
   Kv value(ValueId v);
@@ -51,9 +52,11 @@ class BodyLowering {
     AxisMask bound = 0, own = 0;
     int depth = 0;
     std::unordered_map<ValueId, Kv> values, first_lane;  // first_lane: of values that vary over the vector axis
+    std::unordered_map<ValueId, size_t> levels;          // level_of, as seen from this level
   };
   bool varies(ValueId v) const { return vector_axis_ >= 0 && (loop_.depends[v] >> vector_axis_ & 1); }
-  size_t level_of(AxisMask depends) const;
+  // The outermost level where v can be computed: its axes are bound and the reductions it uses are defined.
+  size_t level_of(ValueId v);
   Kv compute(ValueId v);
   Kv scalar_op(const Inst& i);
   Kv load(const Inst& i);
