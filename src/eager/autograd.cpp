@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "eager/call.h"
 #include "eager/trace.h"
@@ -50,7 +49,8 @@ namespace {
 // The end of the tape at a leaf: adds to its .grad. The leaf owns the node and clears `leaf` when it dies.
 struct AccumulateNode final : GradNode {
   TensorImpl* leaf = nullptr;
-  std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool create_graph) override {
+  const char* name() const override { return "accumulate"; }
+  SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool create_graph) override {
     if (!leaf || !grads[0]) return {};
     if (Tracer* t = Tracer::current()) t->note_grad(*leaf);
     AutogradExtra& extra = autograd_extra(*leaf);
@@ -84,16 +84,13 @@ Edge gradient_edge(const Tensor& t) {
     AutogradExtra& base = autograd_extra(*extra->base);
     const Edge base_edge = gradient_edge(extra->base);
     if (base.history != extra->base_history) {
-      rerecord_view(*extra, t, base_edge);
+      rerecord_view(*extra, base_edge);
       extra->base_history = base.history;
     }
   }
   if (extra && extra->edge.node) return extra->edge;
   auto node = make_ref<AccumulateNode>();
-  node->name = "accumulate";
   node->leaf = t.get();
-  node->results = 1;
-  node->result_types.push_back({t->dtype, t->sizes});
   auto* leaf = new LeafExtra;
   if (extra) {
     static_cast<AutogradExtra&>(*leaf) = std::move(*extra);
@@ -138,10 +135,8 @@ void check_can_mutate(const TensorImpl& t, const char* op) {
 
 void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numbers, const Ints& symbols,
                  std::span<const Tensor> views) {
-  std::vector<std::pair<DType, Ints>> types;
-  for (const Tensor& v : views) types.push_back({v->dtype, v->sizes});
   Ref<GradNode> node;
-  if (base->requires_grad && grad_enabled()) node = make_view_node(s, gradient_edge(base), numbers, symbols, types, base);
+  if (base->requires_grad && grad_enabled()) node = make_view_node(s, gradient_edge(base), numbers, symbols, base);
   for (uint32_t i = 0; i < views.size(); ++i) {
     AutogradExtra& e = autograd_extra(*views[i]);
     e.base = base;
@@ -154,9 +149,8 @@ void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numb
   }
 }
 
-void rerecord_view(AutogradExtra& e, const Tensor& t, const Edge& base_edge) {
-  std::vector<std::pair<DType, Ints>> types(e.view->outputs.size(), {t->dtype, t->sizes});
-  e.edge = {make_view_node(*e.view, base_edge, e.view_numbers, e.view_symbols, types, e.base), e.view_result};
+void rerecord_view(AutogradExtra& e, const Edge& base_edge) {
+  e.edge = {make_view_node(*e.view, base_edge, e.view_numbers, e.view_symbols, e.base), e.view_result};
 }
 
 namespace {
@@ -169,7 +163,8 @@ struct UpdateNode final : GradNode {
   std::vector<int64_t> numbers;
   Tensor shape_of;  // a detached base: the view is taken of gradients of this layout
 
-  std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool) override {
+  const char* name() const override { return "assign"; }
+  SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool) override {
     const Tensor g = contiguous(grads[0]);
     std::vector<CallInput> in{{g.get(), 0}};
     for (int64_t n : numbers) in.push_back({nullptr, n});
@@ -208,14 +203,11 @@ static void replace_history(const Tensor& dst, Edge edge) {
     return;
   }
   auto node = make_ref<UpdateNode>();
-  node->name = "assign";
   node->sequence = next_sequence();
   node->view = e.view;
   node->view_result = e.view_result;
   node->symbols = e.view_symbols;
   node->numbers = e.view_numbers;
-  node->results = 1;
-  node->result_types.push_back({e.base->dtype, e.base->sizes});
   if (e.base->requires_grad && is_leaf(*e.base) && grad_enabled())
     fail(ErrorCode::autograd, {.op = "assign", .fact = "a view of a leaf that requires grad cannot be changed in place",
                                .got = tensor_text(*dst), .remedy = "do it under no_grad, or on a clone"});
@@ -263,18 +255,17 @@ class Engine {
   void seed(const Edge& e, const Tensor& g) { add(e, g); }
 
   std::vector<Tensor> run() {
-    while (!ready_.empty()) {
-      GradNode* n = *ready_.begin();
-      ready_.erase(ready_.begin());
-      Pending p = std::move(pending_[n]);
-      pending_.erase(n);
+    while (!pending_.empty()) {
+      GradNode* n = pending_.begin()->first;
+      Pending p = std::move(pending_.begin()->second);
+      pending_.erase(pending_.begin());
       for (auto& [index, hook] : n->hooks)
         if (p.grads[index])
           if (Tensor r = hook(p.grads[index])) p.grads[index] = r;
       if (auto it = wanted_.find(n); it != wanted_.end())
         for (auto& [index, slot] : it->second) results_[slot] = p.grads[index];
       if (only_wanted_ && dynamic_cast<AccumulateNode*>(n)) continue;
-      const std::vector<Tensor> out = n->apply(p.grads, create_);
+      const SmallVector<Tensor, 3> out = n->apply(p.grads, create_);
       for (size_t i = 0; i < out.size() && i < n->inputs.size(); ++i)
         if (out[i] && n->inputs[i].node) add(n->inputs[i], out[i]);
       if (!retain_) n->free_saved();
@@ -283,14 +274,13 @@ class Engine {
   }
 
  private:
-  struct Pending { Ref<GradNode> node; std::vector<Tensor> grads; };
+  struct Pending { Ref<GradNode> node; SmallVector<Tensor, 2> grads; };
 
   void add(const Edge& e, const Tensor& g) {
     Pending& p = pending_[e.node.get()];
     if (!p.node) {
       p.node = e.node;
-      p.grads.resize(e.node->results);
-      ready_.insert(e.node.get());
+      p.grads.resize(size_t(e.node->results));
     }
     Tensor& slot = p.grads[e.index];
     slot = slot ? call1("add.Tensor", {tensor_arg(slot), tensor_arg(g)}) : g;
@@ -298,8 +288,7 @@ class Engine {
 
   const bool retain_, create_;
   bool only_wanted_ = false;
-  std::map<GradNode*, Pending> pending_;
-  std::set<GradNode*, Later> ready_;
+  std::map<GradNode*, Pending, Later> pending_;  // in the order in which they run
   std::map<GradNode*, std::vector<std::pair<uint32_t, size_t>>> wanted_;
   std::vector<Tensor> results_;
 };

@@ -23,20 +23,18 @@ struct SavedTensor {
 };
 
 struct GradNode : RefCounted {
-  std::string name;
   uint64_t sequence = 0;               // later records run first
-  std::vector<Edge> inputs;            // by gradient that apply() returns
-  uint32_t results = 0;
-  // Per result, what a missing gradient would look like.
-  std::vector<std::pair<DType, Ints>> result_types;
+  SmallVector<Edge, 3> inputs;         // by gradient that apply() returns
+  uint32_t results = 1;
   std::vector<std::pair<uint32_t, std::function<Tensor(const Tensor&)>>> hooks;  // on the gradient of a result, in order
+  virtual const char* name() const = 0;
   // Gradients of the results (null where none) to gradients of the inputs (null where none).
-  virtual std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool create_graph) = 0;
+  virtual SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool create_graph) = 0;
   virtual void free_saved() {}            // drops saved values; a later apply is an error
   virtual ~GradNode();
 };
 
-struct AutogradExtra : TensorExtra {
+struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
   Edge edge;                           // where this tensor's gradient goes; a leaf has an accumulator
   Tensor grad;                         // of leaves, and others that retain it
   bool retain_grad = false;
@@ -78,8 +76,8 @@ Tensor grad_of(const TensorImpl& t);      // .grad; null when there is none
 void set_grad(TensorImpl& t, Tensor g);   // null clears it
 // The record of a view: its gradient needs no values, only the run-time numbers of the call.
 Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
-                             const std::vector<std::pair<DType, Ints>>& types, const Tensor& base);
-void rerecord_view(AutogradExtra& e, const Tensor& t, const Edge& base_edge);
+                             const Tensor& base);
+void rerecord_view(AutogradExtra& e, const Edge& base_edge);
 void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numbers, const Ints& symbols,
                  std::span<const Tensor> views);
 void record_assignment(const Tensor& dst, const Tensor& value);  // dst has just taken value's values

@@ -122,45 +122,51 @@ static Tensors run_on_host(const Signature& s, std::span<const CallInput> inputs
 
 namespace {
 
-struct SignatureNode final : GradNode {
+struct SignatureNode final : GradNode, Pooled<SignatureNode> {
   Recorded* recorded = nullptr;
   Ref<Signature> owner;  // keeps `recorded`
-  std::vector<SavedTensor> saved;
-  std::vector<int64_t> numbers;
+  struct Value { SavedTensor tensor; int64_t number = 0; };
+  SmallVector<Value, 3> saved;
   Ints symbols;
   Device* device = nullptr;
-  bool released = false;
+  bool freed = false;
 
-  std::vector<Tensor> apply(const std::vector<Tensor>& grads, bool) override {
-    if (released)
-      fail(ErrorCode::autograd, {.op = "backward", .fact = cat("the saved values of ", name, " were freed by an earlier backward"),
+  const char* name() const override { return owner->name.c_str(); }
+
+  SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool) override {
+    if (freed)
+      fail(ErrorCode::autograd, {.op = "backward", .fact = cat("the saved values of ", name(), " were freed by an earlier backward"),
                                  .remedy = "pass retain_graph = true to the first backward"});
-    std::vector<CallInput> in;
-    std::vector<Tensor> keep;
-    for (size_t i = 0; i < saved.size(); ++i) {
-      const SavedTensor& s = saved[i];
-      if (!s.tensor) { in.push_back({nullptr, numbers[i]}); continue; }
-      if (s.tensor->storage->version.load(std::memory_order_relaxed) != s.version)
+    SmallVector<CallInput, 8> in;
+    SmallVector<Tensor, 3> keep;
+    for (const Value& v : saved) {
+      const Tensor& t = v.tensor.tensor;
+      if (!t) { in.push_back({nullptr, v.number}); continue; }
+      if (t->storage->version.load(std::memory_order_relaxed) != v.tensor.version)
         fail(ErrorCode::autograd, {.op = "backward",
-                                   .fact = cat("a value that ", name, " needs for its gradient was changed in place"),
-                                   .got = cat(tensor_text(*s.tensor), " at version ", s.tensor->storage->version.load()),
-                                   .expected = cat("version ", s.version), .remedy = "clone it before changing it"});
-      in.push_back({s.tensor.get(), 0});
+                                   .fact = cat("a value that ", name(), " needs for its gradient was changed in place"),
+                                   .got = cat(tensor_text(*t), " at version ", t->storage->version.load()),
+                                   .expected = cat("version ", v.tensor.version), .remedy = "clone it before changing it"});
+      in.push_back({t.get(), 0});
     }
     for (uint32_t g : recorded->grads_of) {
       Tensor t = grads[g];
-      if (!t) t = full_tensor(*device, result_types[g].first, result_types[g].second, 0);
+      if (!t) {
+        Ints sizes;
+        for (Dim d : owner->outputs[g].shape) sizes.push_back(evaluate(d, symbols));
+        t = full_tensor(*device, owner->outputs[g].dtype, sizes, 0);
+      }
       keep.push_back(contiguous(t));
       in.push_back({keep.back().get(), 0});
     }
-    const Tensors out = run_signature(*recorded->backward, in, symbols, *device);
-    std::vector<Tensor> result(inputs.size());
-    for (size_t i = 0; i < recorded->wrt.size(); ++i) result[recorded->wrt[i]] = out[i];
+    Tensors out = run_signature(*recorded->backward, in, symbols, *device);
+    SmallVector<Tensor, 3> result(inputs.size());
+    for (size_t i = 0; i < recorded->wrt.size(); ++i) result[recorded->wrt[i]] = std::move(out[i]);
     return result;
   }
   void free_saved() override {
     saved.clear();
-    released = true;
+    freed = true;
   }
 };
 
@@ -168,57 +174,51 @@ bool wants_grad(const TensorImpl* t) { return t && t->requires_grad && is_float(
 
 }  // namespace
 
-static Ref<SignatureNode> make_node(Signature& s, Recorded& r, std::span<const CallInput> inputs, const Tensors& outputs,
-                                    const Ints& symbols, Device& device) {
+static Ref<SignatureNode> make_node(Signature& s, Recorded& r, const Ints& symbols, Device& device) {
   Ref<SignatureNode> node = make_ref<SignatureNode>();
-  node->name = s.name;
   node->sequence = next_sequence();
   node->recorded = &r;
   node->owner = Ref<Signature>::share(&s);
   node->symbols = symbols;
   node->device = &device;
+  node->results = uint32_t(s.outputs.size());
+  return node;
+}
+
+static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const CallInput> inputs, const Tensors& outputs,
+                                 const Ints& symbols, Device& device) {
+  Ref<SignatureNode> node = make_node(s, r, symbols, device);
   for (const CallInput& i : inputs)
     node->inputs.push_back(wants_grad(i.tensor) ? gradient_edge(Tensor::share(i.tensor)) : Edge{});
-  for (size_t i = 0; i < s.outputs.size(); ++i) node->result_types.push_back({outputs[i]->dtype, outputs[i]->sizes});
-  node->results = uint32_t(s.outputs.size());
   for (const SplitVjp::Saved& v : r.saved) {
-    SavedTensor saved;
-    int64_t number = 0;
+    SignatureNode::Value saved;
+    Tensor& t = saved.tensor.tensor;
     if (v.kind == SplitVjp::Saved::Kind::input) {
-      if (TensorImpl* t = inputs[v.index].tensor) saved.tensor = Tensor::share(t);
-      number = inputs[v.index].number;
-    } else if (v.index < s.outputs.size()) {
-      saved.tensor = detach(outputs[v.index]);  // the tape must not own the tensor that owns it
+      if (TensorImpl* in = inputs[v.index].tensor) t = Tensor::share(in);
+      saved.number = inputs[v.index].number;
     } else {
-      saved.tensor = outputs[v.index];
+      // A result is kept detached: the tape must not own the tensor that owns it.
+      t = v.index < s.outputs.size() ? detach(outputs[v.index]) : outputs[v.index];
     }
-    if (saved.tensor) saved.version = saved.tensor->storage->version.load(std::memory_order_relaxed);
+    if (t) saved.tensor.version = t->storage->version.load(std::memory_order_relaxed);
     node->saved.push_back(std::move(saved));
-    node->numbers.push_back(number);
   }
+  for (uint32_t i = 0; i < s.outputs.size(); ++i)
+    if (is_float(outputs[i]->dtype)) set_edge(outputs[i], node, i);
   return node;
 }
 
 Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
-                             const std::vector<std::pair<DType, Ints>>& types, const Tensor& base) {
+                             const Tensor& base) {
   std::vector<bool> needs(1 + numbers.size());
   needs[0] = true;
   Recorded& r = s.recorded(needs, symbols);
-  Ref<SignatureNode> node = make_ref<SignatureNode>();
-  node->name = s.name;
-  node->sequence = next_sequence();
-  node->recorded = &r;
-  node->owner = Ref<Signature>::share(&s);
-  node->symbols = symbols;
-  node->device = &base->device();
+  Ref<SignatureNode> node = make_node(s, r, symbols, base->device());
   node->inputs.resize(1 + numbers.size());
   node->inputs[0] = base_edge;
-  node->result_types = types;
-  node->results = uint32_t(types.size());
   for (const SplitVjp::Saved& v : r.saved) {
     PHLOX_CHECK(v.kind == SplitVjp::Saved::Kind::input && v.index > 0, "the gradient of a view reads values");
-    node->saved.push_back({});
-    node->numbers.push_back(numbers[v.index - 1]);
+    node->saved.push_back({{}, numbers[v.index - 1]});
   }
   return node;
 }
@@ -256,11 +256,7 @@ Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints
   for (const CallInput& i : inputs) needs.push_back(wants_grad(i.tensor));
   Recorded& r = s.recorded(needs, symbols);
   Tensors out = compute(*r.forward, inputs, symbols, device);
-  if (!r.wrt.empty()) {
-    Ref<SignatureNode> node = make_node(s, r, inputs, out, symbols, device);
-    for (uint32_t i = 0; i < s.outputs.size(); ++i)
-      if (is_float(out[i]->dtype)) set_edge(out[i], node, i);
-  }
+  if (!r.wrt.empty()) record(s, r, inputs, out, symbols, device);
   while (out.size() > s.outputs.size()) out.pop_back();
   return out;
 }

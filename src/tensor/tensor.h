@@ -2,13 +2,14 @@
 // dtype. Storages are shared by views and carry the version counter that catches stale saved values. Autograd and
 // trace state hang behind one opaque pointer that tensor/ never looks into.
 #pragma once
+#include "base/pooled.h"
 #include "base/ref.h"
 #include "device/device.h"
 #include "type/tensor_type.h"
 
 namespace phlox {
 
-struct Storage : RefCounted {
+struct Storage : RefCounted, Pooled<Storage> {
   Device* device = nullptr;
   void* data = nullptr;
   int64_t bytes = 0;
@@ -26,7 +27,7 @@ struct TensorExtra {
   virtual ~TensorExtra() = default;
 };
 
-struct TensorImpl : RefCounted {
+struct TensorImpl : RefCounted, Pooled<TensorImpl> {
   Ref<Storage> storage;
   int64_t offset = 0;             // in elements
   Ints sizes, strides;            // strides in elements
