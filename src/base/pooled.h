@@ -11,7 +11,7 @@ namespace phlox {
 template <class T>
 class Pooled {
  public:
-#if !defined(PHLOX_ASAN) && !defined(PHLOX_TSAN)
+#if !PHLOX_ASAN && !PHLOX_TSAN
   static void* operator new(size_t bytes) {
     List& l = list();
     if (bytes == sizeof(T) && l.head) {

@@ -48,10 +48,8 @@ static Tensor draw_random_state(Device& d) {
 
 // --- running programs
 
-void execute_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device,
+static void execute(Executable& e, const Executable::Plan& plan, std::span<const CallInput> inputs,
                     std::span<const Tensor> outputs) {
-  Executable& e = s.executable(device);
-  const Executable::Plan& plan = e.plan(symbols);
   SmallVector<void*, 8> in, out;
   SmallVector<int64_t, 8> numbers;
   for (const CallInput& i : inputs) {
@@ -62,13 +60,16 @@ void execute_signature(Signature& s, std::span<const CallInput> inputs, const In
   e.run(plan, in, numbers, out, 0);
 }
 
-static Tensors allocate_outputs(const Signature& s, const Ints& symbols, Device& device) {
+void execute_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device,
+                       std::span<const Tensor> outputs) {
+  Executable& e = s.executable(device);
+  execute(e, e.plan(symbols), inputs, outputs);
+}
+
+static Tensors allocate_outputs(const Executable& e, const Executable::Plan& plan, Device& device) {
   Tensors out;
-  for (const TensorType& t : s.outputs) {
-    Ints sizes;
-    for (Dim d : t.shape) sizes.push_back(evaluate(d, symbols));
-    out.push_back(make_tensor(device, t.dtype, sizes));
-  }
+  for (size_t i = 0; i < plan.output_shapes.size(); ++i)
+    out.push_back(make_tensor(device, e.program().outputs[i].dtype, plan.output_shapes[i]));
   return out;
 }
 
@@ -240,8 +241,10 @@ static Tensors compute(Signature& s, std::span<const CallInput> inputs, const In
     if (i.tensor && i.tensor->storage->traced)
       fail(ErrorCode::trace, {.op = s.name, .fact = "a tensor of a trace is used outside of it", .got = tensor_text(*i.tensor),
                               .remedy = "return it from the compiled function"});
-  Tensors out = allocate_outputs(s, symbols, device);
-  execute_signature(s, inputs, symbols, device, out);
+  Executable& e = s.executable(device);
+  const Executable::Plan& plan = e.plan(symbols);
+  Tensors out = allocate_outputs(e, plan, device);
+  execute(e, plan, inputs, out);
   return out;
 }
 
@@ -281,7 +284,111 @@ static Device& device_of(const OpInfo& op, const CallKey& key, Device* given) {
   return d ? *d : cpu_device();
 }
 
+// --- the shortest way: a call with exactly the sizes, strides and modes of a recent one
+
+namespace {
+
+struct ExactEntry {
+  uint64_t hash = 0;
+  SmallVector<int64_t, 24> geometry;
+  Ref<Signature> signature;
+  Recorded* recorded = nullptr;    // with its forward executable, when the call is recorded
+  Executable* executable = nullptr;
+  const Executable::Plan* plan = nullptr;
+  Ints symbols;
+  Device* device = nullptr;
+};
+
+// What of a call decides its program and plan, as numbers. Numbers that are passed at run time are not part of it.
+struct ExactCall {
+  SmallVector<int64_t, 24> geometry;
+  SmallVector<CallInput, 6> inputs;
+  SmallVector<int64_t, 4> numbers;
+  uint64_t hash = 0;
+
+  bool encode(const OpInfo& op, std::span<const Arg> args) {
+    if (Tracer::current() || args.size() != op.schema.params.size()) return false;
+    geometry.push_back(reinterpret_cast<int64_t>(&op));
+    geometry.push_back(grad_enabled());
+    for (size_t i = 0; i < args.size(); ++i)
+      if (!add(args[i], op.schema.params[i], op.op->record.static_args >> i & 1)) return false;
+    for (int64_t n : numbers) inputs.push_back({nullptr, n});
+    uint64_t h = geometry.size();
+    for (int64_t g : geometry) h = (h ^ uint64_t(g)) * 0x9e3779b97f4a7c15ull, h ^= h >> 32;
+    hash = h;
+    return true;
+  }
+  bool add(const Arg& a, const SchemaParam& p, bool fixed) {
+    switch (a.kind) {
+      case ArgKind::value: {
+        TensorImpl* t = reinterpret_cast<TensorImpl*>(a.bits);
+        if (t->storage->traced) return false;
+        geometry.push_back(int64_t(t->dtype) | int64_t(t->rank()) << 8 | int64_t(t->contiguous) << 16 |
+                           int64_t(t->requires_grad) << 17 | int64_t(t->device().id().kind) << 18);
+        geometry.append(t->sizes.begin(), t->sizes.end());
+        if (!t->contiguous) geometry.append(t->strides.begin(), t->strides.end());
+        inputs.push_back({t, 0});
+        return true;
+      }
+      case ArgKind::list:
+        geometry.push_back(-int64_t(a.count) - 1);
+        for (const Arg& i : a.items()) if (!add(i, p, fixed)) return false;
+        return true;
+      case ArgKind::complex: case ArgKind::string: case ArgKind::generator: return false;
+      default:
+        if (p.type == ParamType::scalar && !fixed && !a.is_none()) {
+          geometry.push_back(int64_t(a.kind));
+          numbers.push_back(int64_t(a.bits));
+          return true;
+        }
+        geometry.push_back(int64_t(a.kind));
+        geometry.push_back(int64_t(a.bits));
+        return true;
+    }
+  }
+
+  static constexpr size_t slots = 1024;
+  static std::vector<ExactEntry>& table() {
+    static thread_local std::vector<ExactEntry> t(slots);
+    return t;
+  }
+  const ExactEntry* find() const {
+    const ExactEntry& e = table()[hash % slots];
+    return e.hash == hash && e.geometry == geometry ? &e : nullptr;
+  }
+  void remember(const Ref<Signature>& s, std::span<const CallInput> in, const Ints& symbols, Device& device) {
+    ExactEntry& e = table()[hash % slots];
+    e = {};
+    if (any_wants_grad(in) && any_float(*s)) {
+      std::vector<bool> needs;
+      for (const CallInput& i : in) needs.push_back(wants_grad(i.tensor));
+      e.recorded = &s->recorded(needs, symbols);
+    }
+    e.executable = &(e.recorded ? *e.recorded->forward : *s).executable(device);
+    e.plan = &e.executable->plan(symbols);
+    e.signature = s;
+    e.symbols = symbols;
+    e.device = &device;
+    e.geometry = geometry;
+    e.hash = hash;
+  }
+};
+
+Tensors run_exact(const ExactEntry& e, const ExactCall& call) {
+  Tensors out = allocate_outputs(*e.executable, *e.plan, *e.device);
+  execute(*e.executable, *e.plan, call.inputs, out);
+  if (e.recorded && !e.recorded->wrt.empty()) record(*e.signature, *e.recorded, call.inputs, out, e.symbols, *e.device);
+  while (out.size() > e.signature->outputs.size()) out.pop_back();
+  return out;
+}
+
+}  // namespace
+
 Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
+  ExactCall exact;
+  const bool exact_possible = !given && exact.encode(op, args);
+  if (exact_possible)
+    if (const ExactEntry* e = exact.find()) return run_exact(*e, exact);
   SmallVector<Arg, 8> full;
   fill_defaults(op, args, full);
   const CallKey key = make_key(op, full);
@@ -303,7 +410,10 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
     state = draw_random_state(device);
     inputs.push_back({state.get(), 0});
   }
-  return run_signature(*s, inputs, key.symbols, device);
+  Tensors out = run_signature(*s, inputs, key.symbols, device);
+  if (exact_possible && !s->random && !s->has_extern && !op.op->record.view && full.size() == args.size())
+    exact.remember(s, inputs, key.symbols, device);
+  return out;
 }
 
 void call_in_place(const OpInfo& op, std::span<const Arg> args) {

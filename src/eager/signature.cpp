@@ -275,11 +275,13 @@ Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env) 
 }
 
 Executable& Signature::executable(Device& device) {
+  if (Executable* e = ready_.load(std::memory_order_acquire)) return *e;
   std::lock_guard lock(mutex_);
   if (!executable_) {
     DimEnv scratch = env;  // guards that compiling adds have no use: it only asks for costs
     DimEnvScope scope(scratch);
     executable_ = make_executable(compile_graph(graph, device.target()), device);
+    ready_.store(executable_.get(), std::memory_order_release);
   }
   return *executable_;
 }

@@ -52,6 +52,7 @@ struct Signature : RefCounted {
  private:
   std::mutex mutex_;
   Ref<Executable> executable_;
+  std::atomic<Executable*> ready_{nullptr};  // executable_ once it is made: read without the lock
   std::map<std::vector<bool>, std::vector<std::unique_ptr<Recorded>>> recorded_;
 };
 

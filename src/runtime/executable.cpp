@@ -20,10 +20,13 @@ Executable::Executable(Ref<Program> program, Device& device, std::vector<void*> 
 Executable::~Executable() = default;
 
 const Executable::Plan& Executable::plan(const Ints& symbols) {
+  if (const Plan* last = last_plan_.load(std::memory_order_acquire); last && last->symbols == symbols) return *last;
   std::lock_guard lock(mutex_);
-  for (auto& p : plans_) if (p->symbols == symbols) return *p;
-  plans_.push_back(make_plan(symbols));
-  return *plans_.back();
+  const Plan* found = nullptr;
+  for (auto& p : plans_) if (p->symbols == symbols) found = p.get();
+  if (!found) found = plans_.emplace_back(make_plan(symbols)).get();
+  last_plan_.store(found, std::memory_order_release);
+  return *found;
 }
 
 namespace {

@@ -55,6 +55,7 @@ class Executable : public RefCounted {
   std::vector<std::atomic<void*>> entries_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Plan>> plans_;
+  std::atomic<const Plan*> last_plan_{nullptr};  // looked at before the lock is taken
   std::vector<std::unique_ptr<Loop>> loops_;  // parsed on demand for the interpreter
 };
 
