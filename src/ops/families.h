@@ -7,10 +7,36 @@ namespace phlox {
 OpFamily arith_family();
 OpFamily unary_family();
 OpFamily binary_family();
+OpFamily matmul_family();
+OpFamily conv_family();
+OpFamily softmax_family();
+OpFamily norm_family();
+OpFamily activation_family();
+OpFamily random_family();
+OpFamily loss_family();
+OpFamily attention_family();
+OpFamily pool_family();
 
 inline std::vector<OpFamily> op_families() {
-  return {map_family(), view_family(), reduce_family(), index_family(), contract_family(), arith_family(),
-          unary_family(), binary_family()};
+  return {
+      map_family(),
+      view_family(),
+      reduce_family(),
+      index_family(),
+      contract_family(),
+      arith_family(),
+      unary_family(),
+      binary_family(),
+      matmul_family(),
+      conv_family(),
+      softmax_family(),
+      norm_family(),
+      activation_family(),
+      random_family(),
+      loss_family(),
+      attention_family(),
+      pool_family(),
+  };
 }
 
 }  // namespace phlox

@@ -272,11 +272,28 @@ static constexpr Op op_random{{
     },
     .effects = Effects::random,
 }};
+// True with probability p: a kept mask costs a byte where kept bits would cost eight.
+static constexpr Op op_random_keep{{
+    .schema = "prim::random_keep(Tensor seed_offset, SymInt[] shape, float p) -> Tensor",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      TensorType t;
+      t.dtype = DType::boolean;
+      t.shape = arg_dims(a, 1);
+      out.push_back(t);
+    },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const Sv zero[1] = {c.loop.constant_int(DType::i64, 0)}, one[1] = {c.loop.constant_int(DType::i64, 1)};
+      const Sv counter = c.loop.linear(index, contiguous_strides(c.out().shape));
+      const Sv word = c.loop.philox(c.in(0, zero), c.in(0, one), counter, 0);
+      return word < c.loop.constant_int(DType::i64, int64_t(std::nearbyint(std::ldexp(c.arg(2).real, 32))));
+    },
+    .effects = Effects::random,
+}};
 
 static const Op* const map_ops[] = {
 #define LIST_MAP(name, n) &op_##name,
 #define LIST_TEST(name) &op_##name,
-    EACH_MAP(LIST_MAP) EACH_TEST(LIST_TEST) &op_cast, &op_bitcast, &op_stop_gradient, &op_full, &op_iota, &op_random, &op_copy, &op_copy_to};
+    EACH_MAP(LIST_MAP) EACH_TEST(LIST_TEST) &op_cast, &op_bitcast, &op_stop_gradient, &op_full, &op_iota, &op_random, &op_random_keep, &op_copy, &op_copy_to};
 OpFamily map_family() { return map_ops; }
 
 // --- builders
@@ -324,6 +341,10 @@ Val iota(GraphBuilder& g, const Dims& shape, int dim, DType d) {
 Val random_bits(Val seed_offset, const Dims& shape, int word) {
   const Arg rest[] = {Arg::of_value(seed_offset.id), Arg::of_dim(word)};
   return call_shaped(*seed_offset.g, op_random, shape, rest, 1);
+}
+Val random_keep(Val seed_offset, const Dims& shape, double p) {
+  const Arg rest[] = {Arg::of_value(seed_offset.id), Arg::of_real(p)};
+  return call_shaped(*seed_offset.g, op_random_keep, shape, rest, 1);
 }
 
 void install_number_rule() {

@@ -27,6 +27,7 @@ Val full_int(GraphBuilder& g, const Dims& shape, DType d, int64_t v);
 Val iota(GraphBuilder& g, const Dims& shape, int dim, DType d);  // the index along dim
 Val dim_value(GraphBuilder& g, Dim d, DType dtype);              // a size as a 0-d value
 Val random_bits(Val seed_offset, const Dims& shape, int word);   // uniform u32 as i64; Philox counter = linear index
+Val random_keep(Val seed_offset, const Dims& shape, double p);   // true with probability p, from word 0
 
 // Views: only indices move.
 Val broadcast_in(Val a, const Dims& shape, const Ints& dims);  // a's dim k becomes dim dims[k]; size 1 repeats

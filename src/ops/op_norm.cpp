@@ -1,0 +1,311 @@
+// Normalisations. Forward and dX are each one chain of maps and reductions over the same dims, so that each becomes one
+// row kernel; the statistics are results, which the gradient reads again.
+#include "ops/composite.h"
+
+namespace phlox {
+
+namespace {
+struct Standard { Val mean, rstd, hat; };  // statistics keep the reduced dims with size 1
+}  // namespace
+
+static Standard standardize(Val x, const Ints& dims, double eps) {
+  const Val n = count_of(x, dims);
+  const Val mu = sum(x, dims, true) / n, centred = x - mu;
+  const Val rstd = map(Scalar::rsqrt, sum(centred * centred, dims, true) / n + eps);
+  return {mu, rstd, centred * rstd};
+}
+
+// The gradient through standardize: g is that of hat.
+static Val standardize_vjp(Val g, Val hat, Val rstd, const Ints& dims) {
+  const Val n = count_of(hat, dims);
+  return rstd * (g - (sum(g, dims, true) + hat * sum(g * hat, dims, true)) / n);
+}
+
+static Val scale_shift(Val hat, Val weight, Val bias) {
+  Val y = hat;
+  if (weight) y = y * widen(weight);
+  if (bias) y = y + widen(bias);
+  return y;
+}
+
+// --- layer norm: input, normalized_shape, weight, bias, eps
+
+static Ints normalized_dims(const Args& a) {
+  const Val x = a[0];
+  const Dims shape = a.dims(1);
+  const int n = int(shape.size());
+  require(a, n >= 1 && n <= x.rank(), "normalized_shape must name the last dimensions of the input", shape_text(shape), shape_of(x));
+  Ints dims;
+  for (int d = x.rank() - n; d < x.rank(); ++d) {
+    if (!dim_eq(shape[d - (x.rank() - n)], x.shape()[d]))
+      a.error("normalized_shape does not fit the input", cat(shape_text(shape), " for ", shape_of(x)), "the input's last sizes");
+    dims.push_back(d);
+  }
+  return dims;
+}
+
+static constexpr Op op_native_layer_norm{{
+    .schema = "native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)",
+    .doc = "(input - mean) * rstd * weight + bias over the last dimensions; also gives mean and rstd.",
+    .type = type_by_expand,
+    .expand = [](const Args& a) -> Vals {
+      require_float(a, a[0], "input");
+      const Standard s = standardize(widen(a[0]), normalized_dims(a), a.f(4));
+      return {cast_like(scale_shift(s.hat, a.optional(2), a.optional(3)), a[0]), cast_like(s.mean, a[0]), cast_like(s.rstd, a[0])};
+    },
+    .vjp = [](Vjp& v) {
+      if (!v.grad()) return;
+      const Args a = v.args();
+      const Val x = widen(v.in(0)), g = widen(v.grad()), rstd = widen(v.out(2)), w = a.optional(2);
+      const Ints dims = normalized_dims(a), outer = other_dims(x.rank(), dims);
+      const Val hat = (x - widen(v.out(1))) * rstd;
+      if (v.needs(0)) v.set(0, cast_like(standardize_vjp(w ? g * widen(w) : g, hat, rstd, dims), v.in(0)));
+      if (v.needs(2)) v.set(2, cast_like(sum(g * hat, outer), w));
+      if (v.needs(3)) v.set(3, cast_like(sum(g, outer), v.in(3)));
+    },
+    .autocast = Autocast::f32,
+}};
+static constexpr Op op_layer_norm{{
+    .schema = "layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+              "bool cudnn_enable=True) -> Tensor",
+    .doc = "Mean 0 and variance 1 over the last dimensions, then * weight + bias.",
+    .expand = [](const Args& a) -> Vals {
+      return {call(a.builder(), "native_layer_norm", {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4)})[0]};
+    },
+    .autocast = Autocast::f32,
+}};
+
+// --- rms norm: input, normalized_shape, weight, eps
+
+static double epsilon_of(DType d) {
+  switch (d) {
+    case DType::f64: return 2.220446049250313e-16;
+    case DType::f16: return 0.0009765625;
+    case DType::bf16: return 0.0078125;
+    default: return 1.1920928955078125e-07;
+  }
+}
+static constexpr Op op_fused_rms_norm{{
+    .schema = "_fused_rms_norm(Tensor input, int[] normalized_shape, Tensor? weight, float? eps) -> (Tensor, Tensor)",
+    .doc = "input * rstd * weight where rstd = 1 / sqrt(mean(input^2) + eps) over the last dimensions; also gives rstd.",
+    .type = type_by_expand,
+    .expand = [](const Args& a) -> Vals {
+      require_float(a, a[0], "input");
+      const Val x = widen(a[0]);
+      const Ints dims = normalized_dims(a);
+      const double eps = a.has(3) ? a.f(3) : epsilon_of(a[0].dtype());
+      const Val rstd = map(Scalar::rsqrt, mean(x * x, dims, true) + eps);
+      return {cast_like(scale_shift(x * rstd, a.optional(2), {}), a[0]), rstd};
+    },
+    .vjp = [](Vjp& v) {
+      if (!v.grad()) return;
+      const Args a = v.args();
+      const Val g = widen(v.grad()), rstd = v.out(1), hat = widen(v.in(0)) * rstd, w = a.optional(2);
+      const Ints dims = normalized_dims(a);
+      const Val gw = w ? g * widen(w) : g;
+      if (v.needs(0)) v.set(0, cast_like(rstd * (gw - hat * mean(gw * hat, dims, true)), v.in(0)));
+      if (v.needs(2)) v.set(2, cast_like(sum(g * hat, other_dims(g.rank(), dims)), w));
+    },
+    .autocast = Autocast::f32,
+}};
+static constexpr Op op_rms_norm{{
+    .schema = "rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
+    .doc = "input / sqrt(mean(input^2) + eps) over the last dimensions, then * weight; eps defaults to the dtype's epsilon.",
+    .expand = [](const Args& a) -> Vals {
+      return {call(a.builder(), "_fused_rms_norm", {a.raw(0), a.raw(1), a.raw(2), a.raw(3)})[0]};
+    },
+    .autocast = Autocast::f32,
+}};
+
+// --- batch norm: input, weight, bias, running_mean, running_var, training, momentum, eps
+
+static Ints batch_dims(Val x) { return other_dims(x.rank(), {1}); }
+
+static Val channel(Val v, Val x) { return along(widen(v), x.rank(), 1); }
+
+static void check_channels(const Args& a, int count) {
+  const Val x = a[0];
+  require_float(a, x, "input");
+  require(a, x.rank() >= 2, "input needs a batch and a channel dimension", shape_of(x));
+  for (int i = 1; i <= count; ++i)
+    if (a.has(i) && (a[i].rank() != 1 || !dim_eq(a[i].size(0), x.size(1))))
+      a.error(cat("'", a.op().schema.params[size_t(i)].name, "' needs one number per channel"), shape_of(a[i]), cat("[", x.size(1), "]"));
+}
+
+static constexpr Op op_native_batch_norm{{
+    .schema = "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, "
+              "bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    .doc = "Normalises each channel: by the statistics of the batch in training, which are also given (mean and rstd), and "
+           "otherwise by the running ones. Running statistics are not changed here: see _native_batch_norm_legit_functional.",
+    .type = type_by_expand,
+    .expand = [](const Args& a) -> Vals {
+      check_channels(a, 4);
+      const Val x = widen(a[0]), w = a.optional(1), b = a.optional(2);
+      Val hat, mean, rstd;
+      if (a.b(5)) {
+        const Standard s = standardize(x, batch_dims(x), a.f(7));
+        hat = s.hat;
+        mean = reshape(s.mean, {x.size(1)});
+        rstd = reshape(s.rstd, {x.size(1)});
+      } else {
+        require(a, a.has(3) && a.has(4), "running statistics are needed when not training", "None");
+        hat = (x - channel(a[3], x)) * map(Scalar::rsqrt, channel(a[4], x) + a.f(7));
+        mean = rstd = full(a.builder(), {0}, x.dtype(), 0);
+      }
+      if (w) hat = hat * channel(w, x);
+      if (b) hat = hat + channel(b, x);
+      return {cast_like(hat, a[0]), mean, rstd};
+    },
+    .vjp = [](Vjp& v) {
+      if (!v.grad()) return;
+      const Args a = v.args();
+      const Val x = widen(v.in(0)), g = widen(v.grad()), w = a.optional(1);
+      const bool training = a.b(5);
+      const Val rstd = training ? channel(v.out(2), x) : map(Scalar::rsqrt, channel(a[4], x) + a.f(7));
+      const Val hat = (x - channel(training ? v.out(1) : a[3], x)) * rstd;
+      const Ints dims = batch_dims(x);
+      if (v.needs(0)) {
+        const Val gw = w ? g * channel(w, x) : g;
+        v.set(0, cast_like(training ? standardize_vjp(gw, hat, rstd, dims) : gw * rstd, v.in(0)));
+      }
+      if (v.needs(1)) v.set(1, cast_like(sum(g * hat, dims), w));
+      if (v.needs(2)) v.set(2, cast_like(sum(g, dims), v.in(2)));
+    },
+}};
+
+static Vals batch_norm_of(const Args& a, Arg running_mean, Arg running_var, int training) {
+  return call(a.builder(), "native_batch_norm", {a.raw(0), a.raw(1), a.raw(2), running_mean, running_var, a.raw(training),
+                                                 a.raw(training + 1), a.raw(training + 2)});
+}
+static constexpr Op op_batch_norm_legit{{
+    .schema = "_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, "
+              "bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    .doc = "As native_batch_norm, with running statistics.",
+    .expand = [](const Args& a) { return batch_norm_of(a, a.raw(3), a.raw(4), 5); },
+}};
+static constexpr Op op_batch_norm_no_stats{{
+    .schema = "_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, "
+              "float eps) -> (Tensor, Tensor, Tensor)",
+    .doc = "As native_batch_norm, without running statistics.",
+    .expand = [](const Args& a) { return batch_norm_of(a, {}, {}, 3); },
+}};
+static constexpr Op op_batch_norm_no_training{{
+    .schema = "_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, "
+              "Tensor running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    .doc = "native_batch_norm by the running statistics.",
+    .expand = [](const Args& a) {
+      return call(a.builder(), "native_batch_norm",
+                  {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), Arg::of_bool(false), a.raw(5), a.raw(6)});
+    },
+}};
+static constexpr Op op_batch_norm_functional{{
+    .schema = "_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, "
+              "Tensor running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    .doc = "native_batch_norm that also gives the new running statistics: (1 - momentum) * old + momentum * batch, with the "
+           "unbiased variance.",
+    .expand = [](const Args& a) -> Vals {
+      Vals r = batch_norm_of(a, a.raw(3), a.raw(4), 5);
+      if (!a.b(5)) {
+        r.push_back(copy(a[3]));
+        r.push_back(copy(a[4]));
+        return r;
+      }
+      const Val x = stop_gradient(widen(a[0]));
+      const Ints dims = batch_dims(x);
+      const Val n = count_of(x, dims), mu = sum(x, dims, true) / n, centred = x - mu;
+      const Val var = sum(centred * centred, dims) / (n - 1.0);
+      const double m = a.f(6);
+      auto blend = [&](Val old, Val now) { return cast_like(widen(old) * (1 - m) + now * m, old); };
+      r.push_back(blend(a[3], reshape(mu, {x.size(1)})));
+      r.push_back(blend(a[4], var));
+      return r;
+    },
+}};
+static constexpr Op op_batch_norm{{
+    .schema = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, "
+              "float momentum, float eps, bool cudnn_enabled) -> Tensor",
+    .doc = "Normalises each channel by the statistics of the batch in training, and otherwise by the running ones.",
+    .expand = [](const Args& a) -> Vals { return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]}; },
+}};
+
+// --- group norm: input, weight, bias, N, C, HxW, group, eps
+
+// [N, C, rest...] as [N, groups, C / groups, rest]; a vector over channels likewise.
+static Val grouped(Val x, int64_t groups) {
+  Dim rest = 1;
+  for (int d = 2; d < x.rank(); ++d) rest = rest * x.shape()[d];
+  return reshape(x, {x.size(0), groups, floordiv(x.size(1), groups), rest});
+}
+static Val grouped_channels(Val w, int64_t groups) { return reshape(widen(w), {1, groups, floordiv(w.size(0), groups), 1}); }
+
+static constexpr Op op_native_group_norm{{
+    .schema = "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) "
+              "-> (Tensor, Tensor, Tensor)",
+    .doc = "Normalises groups of channels of each sample, then * weight + bias per channel; also gives mean and rstd.",
+    .type = type_by_expand,
+    .expand = [](const Args& a) -> Vals {
+      check_channels(a, 2);
+      const int64_t groups = a.i(6);
+      require(a, groups > 0 && dim_eq(mod(a[0].size(1), groups), 0), "the groups must divide the channels", cat(groups),
+              cat("a divisor of ", a[0].size(1)));
+      const Val x = grouped(widen(a[0]), groups);
+      const Standard s = standardize(x, {2, 3}, a.f(7));
+      Val y = s.hat;
+      if (a.has(1)) y = y * grouped_channels(a[1], groups);
+      if (a.has(2)) y = y + grouped_channels(a[2], groups);
+      const Dims stats{x.size(0), groups};
+      return {cast_like(reshape(y, a[0].shape()), a[0]), cast_like(reshape(s.mean, stats), a[0]), cast_like(reshape(s.rstd, stats), a[0])};
+    },
+    .vjp = [](Vjp& v) {
+      if (!v.grad()) return;
+      const Args a = v.args();
+      const int64_t groups = a.i(6);
+      const Val x = grouped(widen(v.in(0)), groups), g = grouped(widen(v.grad()), groups), w = a.optional(1);
+      const Dims stats{x.size(0), groups, 1, 1};
+      const Val rstd = reshape(widen(v.out(2)), stats), hat = (x - reshape(widen(v.out(1)), stats)) * rstd;
+      if (v.needs(0)) {
+        const Val gw = w ? g * grouped_channels(w, groups) : g;
+        v.set(0, cast_like(reshape(standardize_vjp(gw, hat, rstd, {2, 3}), v.in(0).shape()), v.in(0)));
+      }
+      if (v.needs(1)) v.set(1, cast_like(reshape(sum(g * hat, {0, 3}), w.shape()), w));
+      if (v.needs(2)) v.set(2, cast_like(reshape(sum(g, {0, 3}), v.in(2).shape()), v.in(2)));
+    },
+    .autocast = Autocast::f32,
+}};
+static Val group_norm_of(const Args& a, Arg weight, Arg bias, int64_t groups, double eps) {
+  const Val x = a[0];
+  Dim rest = 1;
+  for (int d = 2; d < x.rank(); ++d) rest = rest * x.shape()[d];
+  return call(*x.g, "native_group_norm", {arg_of(x), weight, bias, Arg::of_dim(x.size(0)), Arg::of_dim(x.size(1)), Arg::of_dim(rest),
+                                          Arg::of_dim(groups), Arg::of_real(eps)})[0];
+}
+static constexpr Op op_group_norm{{
+    .schema = "group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+              "bool cudnn_enabled=True) -> Tensor",
+    .doc = "Mean 0 and variance 1 over groups of channels of each sample, then * weight + bias per channel.",
+    .expand = [](const Args& a) -> Vals {
+      require(a, a[0].rank() >= 2, "input needs a batch and a channel dimension", shape_of(a[0]));
+      return {group_norm_of(a, a.raw(2), a.raw(3), a.i(1), a.f(4))};
+    },
+    .autocast = Autocast::f32,
+}};
+static constexpr Op op_instance_norm{{
+    .schema = "instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, "
+              "bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> Tensor",
+    .doc = "Normalises every channel of every sample by its own statistics, or by the running ones.",
+    .expand = [](const Args& a) -> Vals {
+      require(a, a[0].rank() >= 2, "input needs a batch and a channel dimension", shape_of(a[0]));
+      if (!a.b(5))
+        return {call(a.builder(), "native_batch_norm",
+                     {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), Arg::of_bool(false), a.raw(6), a.raw(7)})[0]};
+      return {group_norm_of(a, a.raw(1), a.raw(2), dim_int(a[0].size(1), a.name()), a.f(7))};
+    },
+}};
+
+static const Op* const norm_ops[] = {
+    &op_native_layer_norm, &op_layer_norm, &op_fused_rms_norm, &op_rms_norm, &op_native_batch_norm, &op_batch_norm_legit,
+    &op_batch_norm_no_stats, &op_batch_norm_no_training, &op_batch_norm_functional, &op_batch_norm, &op_native_group_norm,
+    &op_group_norm, &op_instance_norm};
+OpFamily norm_family() { return norm_ops; }
+
+}  // namespace phlox
