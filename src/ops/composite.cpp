@@ -7,7 +7,7 @@ namespace phlox {
 
 Vals call(GraphBuilder& g, const char* op, std::initializer_list<Arg> args) {
   const OpInfo* info = find_op(op);
-  PHLOX_CHECK(info, "no op ", op);
+  if (!info) fail(ErrorCode::not_implemented, {.op = op, .fact = "phlox does not have this op yet"});
   return g.call(*info, std::span(args.begin(), args.size()));
 }
 

@@ -225,7 +225,11 @@ static constexpr Op op_batch_norm{{
     .schema = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, "
               "float momentum, float eps, bool cudnn_enabled) -> Tensor",
     .doc = "Normalises each channel by the statistics of the batch in training, and otherwise by the running ones.",
-    .expand = [](const Args& a) -> Vals { return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]}; },
+    .expand = [](const Args& a) -> Vals {
+      // Nothing to normalise; ATen lets such input have any rank.
+      if (a[0].rank() < 2 && a[0].numel().is(0)) return {copy(a[0])};
+      return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]};
+    },
 }};
 
 // --- group norm: input, weight, bias, N, C, HxW, group, eps

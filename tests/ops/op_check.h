@@ -115,7 +115,8 @@ inline void expect_near(const HostTensor& got, const Ints& shape, const std::vec
 }
 
 // The derived gradient of sum(cotangent * output 0) against central differences, for every f64 input.
-inline void check_gradients(const char* name, std::vector<In> args, double tolerance = 2e-6) {
+// `fixed`: how many trailing float inputs are constants of the op (class weights), without a gradient.
+inline void check_gradients(const char* name, std::vector<In> args, double tolerance = 2e-6, int fixed = 0) {
   SCOPED_TRACE(name);
   const Built b = build(name, std::move(args));
   if (b.graph.outputs().empty()) return;
@@ -133,6 +134,7 @@ inline void check_gradients(const char* name, std::vector<In> args, double toler
   std::vector<GraphValue> in, wrt;
   for (GraphValue v : b.graph.inputs()) in.push_back(joint.add_input(b.graph.type(v)));
   for (size_t i = 0; i < in.size(); ++i) if (is_float(joint.type(in[i]).dtype)) wrt.push_back(in[i]);
+  wrt.resize(wrt.size() - size_t(fixed));
   const Val cot = g.input(b.graph.type(b.graph.outputs()[0]));
   const auto outputs = inline_graph(joint, b.graph, in, {});
   const Val grads[] = {cot};
