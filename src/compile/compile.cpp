@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "compile/flatten.h"
 #include "compile/lower.h"
 #include "emit/emit.h"
 #include "graph/builder.h"
@@ -178,7 +179,8 @@ class Planner {
         else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
       }
     if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
-    const Lowering& l = lowering(f.loop);
+    const std::optional<Flattened> flat = flatten(f.loop);
+    const Lowering& l = lowering(flat ? flat->loop : f.loop);
     std::vector<uint32_t> temps;
     for (const Lowered::Temp& t : l.temps)
       temps.push_back(add_buffer(Program::Buffer::Kind::temp, 0, t.count * dtype_bytes(t.dtype)));
@@ -187,6 +189,7 @@ class Planner {
       s.kind = Program::Step::Kind::launch;
       s.kernel = k;
       s.name = step_name(group);
+      if (flat) s.sizes = {flat->extent};
       for (GraphValue v : f.inputs) s.buffers.push_back(buffer(v));
       for (GraphValue v : f.outputs) s.buffers.push_back(buffer(v));
       s.buffers.insert(s.buffers.end(), temps.begin(), temps.end());
@@ -235,9 +238,10 @@ class Planner {
     for (size_t i = 0; i < low.kernels.size(); ++i) {
       const Kernel& k = low.kernels[i];
       Program::Kernel pk;
-      pk.entry = low.kernels.size() == 1 ? name : cat(name, "_", i);
+      pk.entry = low.kernels.size() == 1 ? name : cat(name, "a", i);  // hex digits only
       pk.source = emit_c(k, target_, pk.entry);
-      if (options_.keep_loop_text && low.kernels.size() == 1) pk.loop_text = text;
+      if (options_.keep_loop_text && i == 0) pk.loop_text = text;
+      pk.part = i > 0;
       for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
       pk.items = k.items;
       pk.item_cost = double(dim_cost(k.item_cost));

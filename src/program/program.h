@@ -35,6 +35,7 @@ struct Program : RefCounted {
     std::string entry;                   // "k_" and hex digits: a name by content
     std::string source;                  // the target text
     std::string loop_text;               // what it computes, for the interpreter and for people
+    bool part = false;                   // of a loop that several kernels compute: the first one has the text of all
     std::vector<KernelWord> words;
     Dim items = 1;                       // work items of a launch
     double item_cost = 1;                // nanoseconds: decides how many items make a piece of work
@@ -45,6 +46,7 @@ struct Program : RefCounted {
     enum class Kind : uint8_t { launch, copy, native } kind;
     uint32_t kernel = 0;                 // launch
     std::vector<uint32_t> buffers;       // launch: by kernel parameter; copy: dst, src; native: results, then operands
+    std::vector<Dim> sizes;              // launch: values of the kernel's own symbols; empty: they are the program's
     Dim bytes = 0;                       // copy
     std::string name;                    // native: entry point; launch: what it is, for traces
     std::vector<HostAttr> args;          // native: the call's arguments; tensors count the operand buffers

@@ -78,17 +78,21 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
     if (s.kind == Program::Step::Kind::copy) sp.bytes = evaluate(s.bytes, symbols);
     if (s.kind == Program::Step::Kind::launch) {
       const Program::Kernel& k = p.kernels[s.kernel];
+      Ints own;  // a kernel that serves several shapes has symbols of its own
+      for (Dim d : s.sizes) own.push_back(evaluate(d, symbols));
+      const Ints& sizes = s.sizes.empty() ? symbols : own;
       sp.words.resize(k.words.size());
       for (uint32_t w = 0; w < k.words.size(); ++w) {
         const Program::KernelWord& word = k.words[w];
         switch (word.kind) {
           case Program::KernelWord::Kind::pointer: sp.pointers.push_back({w, s.buffers[word.param]}); break;
-          case Program::KernelWord::Kind::dim: sp.words[w] = uint64_t(evaluate(word.dim, symbols)); break;
+          case Program::KernelWord::Kind::dim: sp.words[w] = uint64_t(evaluate(word.dim, sizes)); break;
           case Program::KernelWord::Kind::number: sp.numbers.push_back({w, p.buffers[s.buffers[word.param]].index}); break;
           case Program::KernelWord::Kind::status: sp.status_word = int32_t(w); break;
         }
       }
-      sp.items = evaluate(k.items, symbols);
+      sp.items = evaluate(k.items, sizes);
+      sp.sizes = sizes;
       // A piece of work should take at least a few microseconds.
       sp.grain = std::max<int64_t>(1, int64_t(4000 / std::max(k.item_cost, 1.0)));
     }
@@ -130,8 +134,8 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
       for (auto& n : sp.numbers) words[n.word] = uint64_t(numbers[n.input]);
       if (sp.status_word >= 0) words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(&status);
       device_.launch({.entry = entry, .words = words, .items = sp.items, .grain = sp.grain}, stream);
-    } else {
-      interpret(sp, s, plan, buffers, numbers, &status);
+    } else if (!p.kernels[s.kernel].part) {
+      interpret(sp, s, buffers, numbers, &status);
     }
     if (status)
       fail(ErrorCode::out_of_range, {.op = s.name, .fact = "index out of range",
@@ -139,7 +143,7 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
   }
 }
 
-void Executable::interpret(const StepPlan&, const Program::Step& step, const Plan& plan, std::span<void* const> buffers,
+void Executable::interpret(const StepPlan& sp, const Program::Step& step, std::span<void* const> buffers,
                            std::span<const int64_t> numbers, int64_t* status) {
   const Program::Kernel& k = program_->kernels[step.kernel];
   PHLOX_CHECK(!k.loop_text.empty(), "kernel ", k.entry, " has neither code nor a loop");
@@ -155,7 +159,7 @@ void Executable::interpret(const StepPlan&, const Program::Step& step, const Pla
     pointers.push_back(buffers[step.buffers[i]]);
     bits.push_back(loop.params[i].kind == Param::Kind::number ? numbers[b.index] : 0);
   }
-  interpret_loop(loop, {.pointers = pointers, .numbers = bits, .symbols = plan.symbols, .status = status});
+  interpret_loop(loop, {.pointers = pointers, .numbers = bits, .symbols = sp.sizes, .status = status});
 }
 
 void Executable::run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers) {

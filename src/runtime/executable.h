@@ -27,6 +27,7 @@ class Executable : public RefCounted {
     std::vector<Number> numbers;
     int32_t status_word = -1;
     int64_t items = 0, grain = 1, bytes = 0;
+    Ints sizes;                         // what the kernel's symbols are here
   };
   struct Plan {
     Ints symbols;
@@ -46,7 +47,7 @@ class Executable : public RefCounted {
 
  private:
   std::unique_ptr<Plan> make_plan(const Ints& symbols) const;
-  void interpret(const StepPlan& sp, const Program::Step& step, const Plan& plan, std::span<void* const> buffers,
+  void interpret(const StepPlan& sp, const Program::Step& step, std::span<void* const> buffers,
                  std::span<const int64_t> numbers, int64_t* status);
   void run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers);
 
