@@ -146,6 +146,13 @@ Ints all_dims(int rank) {
   return d;
 }
 
+Val take_along(Val a, Val index, int dim) {
+  if (a.rank() == 0) return a;
+  std::vector<Val> at;
+  for (int d = 0; d < a.rank(); ++d) at.push_back(d == dim ? index : iota(*a.g, index.shape(), d, DType::i64));
+  return gather(a, at, all_dims(a.rank()));
+}
+
 Ints reduce_dims(const Args& a, int arg, int rank, bool empty_is_all) {
   if (!a.has(arg)) return all_dims(rank);
   Ints dims = a.ints(arg);

@@ -58,6 +58,7 @@ Val is_nan(Val a);
 Val mean(Val a, Ints dims, bool keepdim = false);
 Val count_of(Val a, const Ints& dims);  // number of elements along dims, 0-d, in a's dtype
 Ints all_dims(int rank);
+Val take_along(Val a, Val index, int dim);  // the elements of a at these positions (i64) along dim; equal ranks
 // A dims argument as ATen's reductions read it: absent or (when `empty_is_all`) empty means all; wrapped, no repeats.
 Ints reduce_dims(const Args& a, int arg, int rank, bool empty_is_all = true);
 

@@ -7,6 +7,11 @@ namespace phlox {
 OpFamily arith_family();
 OpFamily unary_family();
 OpFamily binary_family();
+OpFamily creation_family();
+OpFamily view_op_family();
+OpFamily join_family();
+OpFamily reduction_family();
+OpFamily scan_family();
 OpFamily matmul_family();
 OpFamily conv_family();
 OpFamily softmax_family();
@@ -27,6 +32,11 @@ inline std::vector<OpFamily> op_families() {
       arith_family(),
       unary_family(),
       binary_family(),
+      creation_family(),
+      view_op_family(),
+      join_family(),
+      reduction_family(),
+      scan_family(),
       matmul_family(),
       conv_family(),
       softmax_family(),

@@ -131,8 +131,20 @@ static constexpr Op op_scan{{
     .vjp = [](Vjp& v) {
       const Val g = v.grad();
       const int d = int(v.args().i(1));
-      PHLOX_CHECK(v.args().s(2) == "sum", "gradient of a running ", v.args().s(2));
-      v.set(0, flip(scan(flip(g, d), d, "sum"), d));
+      const std::string_view kind = v.args().s(2);
+      auto suffix_sum = [&](Val t) { return flip(scan(flip(t, d), d, "sum"), d); };
+      if (kind == "sum") { v.set(0, suffix_sum(g)); return; }
+      PHLOX_CHECK(kind == "prod", "gradient of a running ", kind);
+      // Up to the first zero the later products divide by x; at it they are the products without it; behind it, 0.
+      const Val x = v.in(0), zero = full(*x.g, x.shape(), x.dtype(), 0), one = full(*x.g, x.shape(), x.dtype(), 1);
+      const Val is_zero = map(Scalar::eq, x, zero);
+      const Val seen = scan(cast(is_zero, DType::i64), d, "sum"), one_seen = full_int(*x.g, x.shape(), DType::i64, 1);
+      const Val first = map(Scalar::band, is_zero, map(Scalar::eq, seen, one_seen));
+      const Val without = map(Scalar::select, first, one, x);
+      const Val before = map(Scalar::div, suffix_sum(map(Scalar::mul, g, v.out())), map(Scalar::select, is_zero, one, x));
+      const Val at_first = suffix_sum(map(Scalar::mul, g, scan(without, d, "prod")));
+      const Val behind = map(Scalar::le, one_seen, seen);
+      v.set(0, map(Scalar::select, first, at_first, map(Scalar::select, behind, zero, before)));
     },
 }};
 Val scan(Val a, int dim, std::string_view kind) {
