@@ -61,9 +61,9 @@ Val expand_at(Val a, int dim, Dim n) {
 Val clamp(Val a, double lo, double hi) { return minimum(maximum(a, like(a, lo)), like(a, hi)); }
 Val floor_div(Val a, Dim d) { return binary("floor_divide", Scalar::floordiv, a, dim_value(*a.g, d, a.dtype())); }
 Val abs_val(Val a) { return map(Scalar::abs, a); }
-Val exp_val(Val a) { return map(Scalar::exp, a); }
-Val log_val(Val a) { return map(Scalar::log, a); }
-Val sqrt_val(Val a) { return map(Scalar::sqrt, a); }
+Val exp_val(Val a) { return unary_float(Scalar::exp, a); }
+Val log_val(Val a) { return unary_float(Scalar::log, a); }
+Val sqrt_val(Val a) { return unary_float(Scalar::sqrt, a); }
 
 Val reduce_loss(const Args& a, Val loss, int64_t reduction) {
   if (reduction == 0) return loss;

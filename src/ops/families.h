@@ -21,6 +21,11 @@ OpFamily random_family();
 OpFamily loss_family();
 OpFamily attention_family();
 OpFamily pool_family();
+OpFamily gather_family();
+OpFamily scatter_family();
+OpFamily sort_family();
+OpFamily search_family();
+OpFamily unique_family();
 
 inline std::vector<OpFamily> op_families() {
   return {
@@ -46,6 +51,11 @@ inline std::vector<OpFamily> op_families() {
       loss_family(),
       attention_family(),
       pool_family(),
+      gather_family(),
+      scatter_family(),
+      sort_family(),
+      search_family(),
+      unique_family(),
   };
 }
 

@@ -17,13 +17,11 @@ static void same_size(const Args& a, Val x, int dx, Val y, int dy, const char* f
 
 // Is `v` (a Scalar argument) known to be this number?
 static bool known(const Args& a, int arg, double v) { return a.is_static_number(arg) && a.f(arg) == v; }
-static void int_scale(const Args& a, int arg, Val x) {
-  if (a.raw(arg).kind == ArgKind::real && !is_float(x.dtype()) && !is_complex(x.dtype()) && a.f(arg) != double(int64_t(a.f(arg))))
-    a.error("for integer tensors the factors must be integers", cat(a.f(arg)), "an int");
-}
+// x times a Scalar argument; integer tensors take its whole part, as in ATen.
 static Val scaled(const Args& a, Val x, int arg) {
-  int_scale(a, arg, x);
-  return known(a, arg, 1) ? x : cast_like(x * a[arg], x);
+  if (known(a, arg, 1)) return x;
+  if (is_int(x.dtype()) && a.is_static_number(arg)) return x * full_int(a.builder(), {}, x.dtype(), int64_t(a.f(arg)));
+  return cast_like(x * a[arg], x);
 }
 // beta * self + alpha * product; self is not read where beta is 0, so that its NaNs do not count.
 static Val blend(const Args& a, Val self, Val product, int beta, int alpha) {

@@ -141,16 +141,18 @@ static constexpr Op op_native_batch_norm{{
     .expand = [](const Args& a) -> Vals {
       check_channels(a, 4);
       const Val x = widen(a[0]), w = a.optional(1), b = a.optional(2);
+      // Statistics have the dtype of the input, or that of wider weights.
+      const DType stats = w && !is_reduced_float(w.dtype()) ? x.dtype() : a[0].dtype();
       Val hat, mean, rstd;
       if (a.b(5)) {
         const Standard s = standardize(x, batch_dims(x), a.f(7));
         hat = s.hat;
-        mean = reshape(s.mean, {x.size(1)});
-        rstd = reshape(s.rstd, {x.size(1)});
+        mean = cast(reshape(s.mean, {x.size(1)}), stats);
+        rstd = cast(reshape(s.rstd, {x.size(1)}), stats);
       } else {
         require(a, a.has(3) && a.has(4), "running statistics are needed when not training", "None");
         hat = (x - channel(a[3], x)) * map(Scalar::rsqrt, channel(a[4], x) + a.f(7));
-        mean = rstd = full(a.builder(), {0}, x.dtype(), 0);
+        mean = rstd = full(a.builder(), {0}, stats, 0);
       }
       if (w) hat = hat * channel(w, x);
       if (b) hat = hat + channel(b, x);

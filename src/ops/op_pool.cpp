@@ -194,7 +194,6 @@ static constexpr Op op_max_pool2d_backward{{
 template <int n>
 static Vals avg_pool(const Args& a) {
   const Val x = a[0];
-  require_float(a, x, "self");
   Pool p;
   p.kernel = per_dim(a, 1, n);
   p.stride = per_dim(a, 2, n, p.kernel);
@@ -202,10 +201,13 @@ static Vals avg_pool(const Args& a) {
   p.dilation = Ints(size_t(n), 1);
   p.ceil = a.b(4);
   const Windows w(a, x, p);
+  auto divide = [&](Val t, Val by) {
+    return cast_like(is_float(x.dtype()) ? t / by : map(Scalar::div, t, broadcast_to(by, t.shape())), x);
+  };
   const Val total = sum(widen(w.of(x)), w.kernel_dims());
   if (a.size() > 6 && a.has(6)) {
     require(a, a.i(6) != 0, "divisor_override must not be 0");
-    return {cast_like(total / double(a.i(6)), x)};
+    return {divide(total, like(total, double(a.i(6))))};
   }
   // Windows may reach over the end, where only the padding that was asked for may count.
   Val count;
@@ -220,7 +222,7 @@ static Vals avg_pool(const Args& a) {
     len = along(cast(len, total.dtype()), x.rank(), w.lead + s);
     count = count ? count * len : len;
   }
-  return {cast_like(total / count, x)};
+  return {divide(total, count)};
 }
 static constexpr Op op_avg_pool1d{{
     .schema = "avg_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=0, bool ceil_mode=False, "

@@ -66,7 +66,7 @@ static constexpr Op op_native_dropout{{
 static constexpr Op op_native_dropout_backward{{
     .schema = "native_dropout_backward(Tensor grad_output, Tensor mask, float scale) -> Tensor",
     .doc = "grad_output * mask * scale.",
-    .expand = [](const Args& a) -> Vals { return {a[0] * (cast_like(a[1], a[0]) * a.f(2))}; },
+    .expand = [](const Args& a) -> Vals { return {a[0] * (cast(a[1], to_floating(a[0].dtype())) * a.f(2))}; },
 }};
 
 // One draw for each sample and channel.

@@ -26,7 +26,10 @@ double highest_of(DType d) {
   }
 }
 static Val extreme(Val v, bool high) {
-  if (v.dtype() == DType::i64) return full_int(*v.g, {}, DType::i64, high ? INT64_MAX : INT64_MIN);
+  if (v.dtype() == DType::i64) {
+    const Val top = full_int(*v.g, {}, DType::i64, INT64_MAX);  // the lowest number is no Dim: take the complement
+    return high ? top : map(Scalar::bnot, top);
+  }
   return like(v, high ? highest_of(v.dtype()) : lowest_of(v.dtype()));
 }
 

@@ -111,11 +111,26 @@ static constexpr Op op_scatter{{
         if (v.needs(0)) v.set(0, map(Scalar::mul, base_hit, share));
         if (v.needs(3)) v.set(3, map(Scalar::mul, value_hit, gather(share, index, dims)));
       } else {
-        fail(ErrorCode::not_implemented, {.op = "scatter", .fact = "no gradient for mode mul", .remedy = "use mode add"});
+        // The product of all others: where one factor of a place is zero, only that one has a gradient.
+        const Val one = full(*g.g, {}, g.dtype(), 1), zero_base = full(*g.g, base.shape(), g.dtype(), 0);
+        auto fill = [&](Val v, Val like) { return broadcast_in(v, like.shape(), {}); };
+        if (v.needs(0)) v.set(0, map(Scalar::mul, g, scatter(fill(one, base), index, dims, values, ScatterMode::mul)));
+        if (v.needs(3)) {
+          const Val zero = map(Scalar::eq, values, full(*g.g, values.shape(), g.dtype(), 0));
+          const Val safe = map(Scalar::select, zero, fill(one, values), values);
+          const Val product = scatter(base, index, dims, safe, ScatterMode::mul);
+          const Val zeros = gather(scatter(zero_base, index, dims, cast(zero, g.dtype()), ScatterMode::add), index, dims);
+          const Val alone = map(Scalar::eq, zeros, cast(zero, g.dtype()));  // no zero but perhaps itself
+          const Val others = map(Scalar::div, gather(product, index, dims), safe);
+          const Val gv = map(Scalar::mul, gather(g, index, dims), others);
+          v.set(3, map(Scalar::select, alone, gv, full(*g.g, values.shape(), g.dtype(), 0)));
+        }
       }
     },
 }};
 Val scatter(Val base, const std::vector<Val>& index, const Ints& dims, Val values, ScatterMode mode) {
+  // Sums of bools are their disjunction, products their conjunction.
+  if (is_bool(base.dtype())) mode = mode == ScatterMode::add ? ScatterMode::max : mode == ScatterMode::mul ? ScatterMode::min : mode;
   SmallVector<Arg, 6> list, d;
   for (Val i : index) list.push_back(Arg::of_value(i.id));
   for (int64_t x : dims) d.push_back(Arg::of_dim(x));

@@ -1,0 +1,251 @@
+// Sorting. The extern ops give positions only; values are read by them, so that gradients are those of a gather.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/small_float.h"
+#include "ops/host_dispatch.h"
+#include "ops/indexing.h"
+
+namespace phlox {
+
+// --- extern: positions along a dimension
+
+namespace {
+// Orders by value, NaN greatest, ties by position.
+template <class T>
+struct Before {
+  const T* v;
+  int64_t step;
+  bool descending;
+  bool less(T a, T b) const {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (std::isnan(a)) return false;
+      if (std::isnan(b)) return true;
+    }
+    return a < b;
+  }
+  bool operator()(int64_t i, int64_t j) const {
+    const T a = v[i * step], b = v[j * step];
+    if (descending ? less(b, a) : less(a, b)) return true;
+    if (descending ? less(a, b) : less(b, a)) return false;
+    return i < j;
+  }
+};
+
+// Calls f(first element of the row, step, out row start, out step) for every row along dim.
+template <class F>
+void for_rows(const Ints& shape, int dim, int64_t out_length, F&& f) {
+  int64_t outer = 1, inner = 1;
+  for (size_t d = 0; d < shape.size(); ++d) (int(d) < dim ? outer : inner) *= int(d) == dim ? 1 : shape[d];
+  const int64_t n = shape.empty() ? 1 : shape[dim];
+  for (int64_t o = 0; o < outer; ++o)
+    for (int64_t i = 0; i < inner; ++i) f(o * n * inner + i, o * out_length * inner + i, n, inner);
+}
+}  // namespace
+
+// self, k, dim, descending: the positions of the first k in order
+static void topk_reference(HostCall& c) {
+  const HostTensor& x = c.tensor(0);
+  HostTensor& out = c.out[0];
+  const int dim = int(c.i(2));
+  const bool descending = c.i(3) != 0;
+  const int64_t k = out.shape.empty() ? 1 : out.shape[dim];
+  std::vector<int64_t> order;
+  with_values(x, [&](auto* v) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+    for_rows(x.shape, dim, k, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
+      order.resize(size_t(n));
+      std::iota(order.begin(), order.end(), 0);
+      const Before<T> before{v + in, step, descending};
+      if (k < n) std::partial_sort(order.begin(), order.begin() + k, order.end(), before);
+      else std::sort(order.begin(), order.end(), before);
+      for (int64_t i = 0; i < k; ++i) out.as<int64_t>()[to + i * step] = order[size_t(i)];
+    });
+  });
+}
+static constexpr Op op_positions{{
+    .schema = "prim::sorted_positions(Tensor self, int k, int dim, bool descending) -> Tensor",
+    .doc = "The positions along dim of the first k elements in order; NaN counts as the greatest, ties keep their order.",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.dtype = DType::i64;
+      t.weak = false;
+      if (t.rank()) t.shape[a.i(2)] = a.raw(1).as_dim();
+      out.push_back(t);
+    },
+    .reference = topk_reference,
+}};
+static Val positions(Val a, int dim, Dim k, bool descending) {
+  const Arg args[] = {arg_of(a), Arg::of_dim(k), Arg::of_dim(dim), Arg::of_bool(descending)};
+  return a.g->call(op_info(op_positions), args)[0];
+}
+Val sorted_positions(Val a, int dim, bool descending) {
+  const Val x = stop_gradient(a);
+  return positions(copy(x), dim, x.rank() ? x.shape()[dim] : Dim(1), descending);
+}
+
+// Most frequent value of a row, the smallest of them; the position of its last occurrence.
+static constexpr Op op_mode_position{{
+    .schema = "prim::mode_position(Tensor self, int dim) -> Tensor",
+    .doc = "The position along dim of the most frequent value (the smallest of several, its last occurrence).",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.dtype = DType::i64;
+      t.weak = false;
+      t.shape[a.i(1)] = 1;
+      out.push_back(t);
+    },
+    .reference = [](HostCall& c) {
+      const HostTensor& x = c.tensor(0);
+      int64_t* out = c.out[0].as<int64_t>();
+      with_values(x, [&](auto* v) {
+        using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+        for_rows(x.shape, int(c.i(1)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
+          std::vector<int64_t> order(static_cast<size_t>(n));
+          std::iota(order.begin(), order.end(), 0);
+          std::sort(order.begin(), order.end(), Before<T>{v + in, step, false});
+          int64_t best = 0, run = 0;
+          for (int64_t i = 0; i < n; ++i) {
+            ++run;
+            if (i + 1 < n && v[in + order[size_t(i)] * step] == v[in + order[size_t(i + 1)] * step]) continue;
+            if (run > best) { best = run; out[to] = order[size_t(i)]; }
+            run = 0;
+          }
+        });
+      });
+    },
+}};
+
+// --- ops
+
+static Vals sorted(Val x, int dim, bool descending) {
+  const Val p = sorted_positions(x, dim, descending);
+  return {gather_along(x, dim, p), p};
+}
+static constexpr Op op_sort{{
+    .schema = "sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor, Tensor)",
+    .doc = "The elements in order along dim and where they came from; stable, NaN last.",
+    .expand = [](const Args& a) { return sorted(a[0], a.dim(1, a[0].rank()), a.b(2)); },
+}};
+static constexpr Op op_sort_stable{{
+    .schema = "sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor, Tensor)",
+    .doc = "The elements in order along dim and where they came from; stable, NaN last.",
+    .expand = [](const Args& a) { return sorted(a[0], a.dim(2, a[0].rank()), a.b(3)); },
+}};
+static constexpr Op op_argsort{{
+    .schema = "argsort(Tensor self, int dim=-1, bool descending=False) -> Tensor",
+    .doc = "The positions that sort self along dim.",
+    .expand = [](const Args& a) -> Vals { return {sorted_positions(a[0], a.dim(1, a[0].rank()), a.b(2))}; },
+}};
+static constexpr Op op_argsort_stable{{
+    .schema = "argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False) -> Tensor",
+    .doc = "The positions that sort self along dim.",
+    .expand = [](const Args& a) -> Vals { return {sorted_positions(a[0], a.dim(2, a[0].rank()), a.b(3))}; },
+}};
+static constexpr Op op_msort{{
+    .schema = "msort(Tensor self) -> Tensor",
+    .doc = "self in order along its first dimension.",
+    .expand = [](const Args& a) -> Vals { return {sorted(a[0], 0, false)[0]}; },
+    .forms = Forms::out,
+}};
+static constexpr Op op_topk{{
+    .schema = "topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor, Tensor)",
+    .doc = "The k largest (or smallest) elements along dim, in order, and their positions.",
+    .expand = [](const Args& a) -> Vals {
+      const Val x = a[0];
+      const int d = a.dim(2, x.rank());
+      const int64_t k = a.i(1);
+      require(a, k >= 0 && (x.rank() == 0 ? k <= 1 : !dim_lt(x.shape()[d], k)), "k is larger than the dimension", cat(k), shape_of(x));
+      const Val p = positions(copy(stop_gradient(x)), d, k, a.b(3));
+      return {gather_along(x, d, p), p};
+    },
+}};
+
+// The element at `place` (i64, size 1 along dim) of the sorted order.
+static Vals at_place(Val x, int dim, Val place, bool keepdim) {
+  const bool scalar = x.rank() == 0;
+  if (scalar) x = reshape(x, {1});
+  if (place.rank() == 0) place = reshape(place, {1});
+  const Val order = sorted_positions(x, dim, false), index = gather_along(order, dim, place);
+  const Val v = gather_along(x, dim, index);
+  if (scalar) return {reshape(v, {}), reshape(index, {})};
+  return {keepdim ? v : squeeze(v, dim), keepdim ? index : squeeze(index, dim)};
+}
+static Dims kept_shape(Val x, int dim) {
+  Dims s = x.shape();
+  if (s.empty()) return {1};
+  s[dim] = 1;
+  return s;
+}
+static constexpr Op op_kthvalue{{
+    .schema = "kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor, Tensor)",
+    .doc = "The k-th smallest element along dim and its position.",
+    .expand = [](const Args& a) -> Vals {
+      const Val x = a[0];
+      const int d = a.dim(2, x.rank());
+      const int64_t k = a.i(1);
+      require(a, k >= 1 && (x.rank() == 0 ? k <= 1 : !dim_lt(x.shape()[d], k)), "k is outside the dimension", cat(k), shape_of(x));
+      return at_place(x, d, broadcast_to(full_int(a.builder(), {}, DType::i64, k - 1), kept_shape(x, d)), a.b(3));
+    },
+}};
+
+// The lower of the two middle elements. NaN wins over everything, or does not count.
+static Vals median_of(const Args& a, Val x, int dim, bool keepdim, bool skip_nan) {
+  if (x.rank() == 0) x = reshape(x, {1});
+  require(a, !x.shape()[dim].is(0), "the median of nothing is not defined", shape_of(x));
+  const Val n = broadcast_to(dim_value(a.builder(), x.shape()[dim], DType::i64), kept_shape(x, dim));
+  const Val zero = full_int(a.builder(), {}, DType::i64, 0);
+  Val nans = broadcast_to(zero, n.shape());
+  if (is_float(x.dtype())) nans = sum(cast(is_nan(x), DType::i64), {dim}, true);
+  const Val middle = maximum(floor_div((skip_nan ? n - nans : n) - 1.0, 2), zero);
+  Vals r = at_place(x, dim, skip_nan ? middle : where(nans > zero, n - nans, middle), keepdim);
+  if (a[0].rank() == 0) for (Val& v : r) v = reshape(v, {});
+  return r;
+}
+static Vals whole_median(const Args& a, bool skip_nan) {
+  const Val x = a[0];
+  if (x.numel().is(0)) return {full(a.builder(), {}, x.dtype(), is_float(x.dtype()) ? NAN : lowest_of(x.dtype()))};
+  return {median_of(a, reshape(x, {x.numel()}), 0, false, skip_nan)[0]};
+}
+static constexpr Op op_median{{
+    .schema = "median(Tensor self) -> Tensor",
+    .doc = "The middle element, the lower one of two; NaN if there is any.",
+    .expand = [](const Args& a) { return whole_median(a, false); },
+}};
+static constexpr Op op_nanmedian{{
+    .schema = "nanmedian(Tensor self) -> Tensor",
+    .doc = "The middle element of those that are not NaN.",
+    .expand = [](const Args& a) { return whole_median(a, true); },
+}};
+static constexpr Op op_median_dim{{
+    .schema = "median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor)",
+    .doc = "The middle element along dim and its position.",
+    .expand = [](const Args& a) { return median_of(a, a[0], a.dim(1, a[0].rank()), a.b(2), false); },
+}};
+static constexpr Op op_nanmedian_dim{{
+    .schema = "nanmedian.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor)",
+    .doc = "The middle element along dim of those that are not NaN, and its position.",
+    .expand = [](const Args& a) { return median_of(a, a[0], a.dim(1, a[0].rank()), a.b(2), true); },
+}};
+static constexpr Op op_mode{{
+    .schema = "mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor, Tensor)",
+    .doc = "The most frequent value along dim and a position of it.",
+    .expand = [](const Args& a) -> Vals {
+      const Val x = a[0];
+      if (x.rank() == 0) return {copy(x), full_int(a.builder(), {}, DType::i64, 0)};
+      const int d = a.dim(1, x.rank());
+      const Arg args[] = {arg_of(copy(stop_gradient(x))), Arg::of_dim(d)};
+      const Val index = a.builder().call(op_info(op_mode_position), args)[0], v = gather_along(x, d, index);
+      return {a.b(2) ? v : squeeze(v, d), a.b(2) ? index : squeeze(index, d)};
+    },
+}};
+
+static const Op* const sort_ops[] = {&op_positions, &op_mode_position, &op_sort, &op_sort_stable, &op_argsort, &op_argsort_stable,
+                                     &op_msort, &op_topk, &op_kthvalue, &op_median, &op_nanmedian, &op_median_dim, &op_nanmedian_dim,
+                                     &op_mode};
+OpFamily sort_family() { return sort_ops; }
+
+}  // namespace phlox
