@@ -245,6 +245,7 @@ class Planner {
       for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
       pk.items = k.items;
       pk.item_cost = double(dim_cost(k.item_cost));
+      pk.scratch_bytes = k.scratch_bytes;
       pk.threads = k.threads;
       pk.shared_bytes = k.shared_bytes;
       pk.cluster = k.cluster;

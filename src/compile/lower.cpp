@@ -1,9 +1,13 @@
 #include "compile/lower.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
+#include "base/event.h"
+#include "base/hash.h"
 #include "compile/lower_cpu.h"
+#include "providers/providers.h"
 
 namespace phlox {
 
@@ -12,6 +16,19 @@ Lowered lower_loop(const Loop& loop, const Target& target, const ScheduleOptions
     fail(ErrorCode::not_implemented, {.op = "lower_loop", .fact = "no schedule for this class of target",
                                       .got = device_kind_name(target.kind), .expected = "cpu"});
   const Loop simple = collapse_axes(loop);
+  // A contraction is worth an event when nobody takes it; other loops are no provider's business.
+  const bool contraction = std::any_of(simple.insts.begin(), simple.insts.end(), [](const Inst& i) {
+    return i.op == Scalar::reduce && i.order == Order::chain;
+  });
+  if (contraction && options.providers) {
+    std::string refusal;
+    if (auto k = provide_kernel(simple, target, refusal)) {
+      Lowered r;
+      r.kernels.push_back(std::move(*k));
+      return r;
+    }
+    if (events_visible(EventKind::provider)) emit_event(EventKind::provider, cat("loop ", hash_of(loop)), cat("no matrix kernel: ", refusal));
+  }
   Lowered r;
   SplitReductions split;
   std::vector<ValueId> known;

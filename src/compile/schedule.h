@@ -10,6 +10,7 @@ struct ScheduleOptions {
   int64_t item_points = 4096;     // points of a work item of a map
   int unroll = 2;                 // registers of a vector over an outer axis
   bool split_reductions = true;   // reductions with few results over blocks
+  bool providers = true;          // ask the providers first
   bool row_scratch = true;        // keep costly values of a row for its later passes
 };
 

@@ -36,6 +36,8 @@ struct Launch {           // one kernel launch, sizes already computed
   std::span<const uint64_t> words;
   int64_t items;          // cpu: the range [0, items) is shared among the team in pieces of at least `grain`
   int64_t grain;
+  int32_t scratch_word = -1;  // cpu: the word that becomes the address of scratch_bytes of memory of each thread
+  int64_t scratch_bytes = 0;
   uint32_t grid[3] = {1, 1, 1}, block[3] = {1, 1, 1}, shared_bytes = 0;  // cuda
 };
 

@@ -3,6 +3,7 @@
 // A bool vector is a mask: a signed integer vector of 0 and -1 whose element width is that of the comparison that made
 // it. Widths are converted only where two of them meet, so comparing and selecting f32 needs no conversion at all.
 #include "emit/c_helpers.h"
+#include "emit/c_tiles.h"
 #include "emit/emit.h"
 #include "emit/printer.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 class CPrinter final : public Printer, public HelperSink {
  public:
-  CPrinter(const Kernel& k, const Target& target) : Printer(k), helpers_c_(*this, target), target_(target) {
+  CPrinter(const Kernel& k, const Target& target) : Printer(k), helpers_c_(*this, target), tiles_(*this, helpers_c_, target), target_(target) {
     const int share = target.vector_bits / 8 / k.register_lanes;
     default_width_ = share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
     width_.assign(k.insts.size(), 0);
@@ -105,6 +106,13 @@ class CPrinter final : public Printer, public HelperSink {
       case KOp::report:
         return line_of("if (", o(i, 0, 0), ") { i64* s = (i64*)w[", i.imm, "]; if (!*s) *s = ", o(i, 1, 0), " < 0 ? ",
                        o(i, 1, 0), " : ", o(i, 1, 0), " + 1; }");
+      case KOp::address: return result(v, 0, cat("(i64)(p", i.imm, " + ", o(i, 0, 0), ")"));
+      case KOp::tile: {
+        const KTile& t = k_.tiles[size_t(i.imm)];
+        std::string call = tiles_.function(t) + "(";
+        for (size_t n = 0; n < t.operands.size(); ++n) call += cat(n ? ", " : "", name(t.operands[n], 0));
+        return line(call + ");");
+      }
       case KOp::prefetch: return line_of("__builtin_prefetch(p", i.imm, " + ", o(i, 0, 0), ");");
       default: break;
     }
@@ -349,6 +357,7 @@ class CPrinter final : public Printer, public HelperSink {
   }
 
   CHelpers helpers_c_;
+  CTiles tiles_;
   const Target& target_;
   int default_width_;
   std::vector<uint8_t> width_;  // of masks, in bytes; 0: not known yet, then default_width_

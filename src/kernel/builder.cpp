@@ -80,6 +80,17 @@ uint32_t KernelBuilder::buffer(uint32_t param, DType d, bool written) {
   return uint32_t(kernel_.params.size()) - 1;
 }
 
+uint32_t KernelBuilder::scratch(DType d) {
+  const Word w{.kind = Word::Kind::scratch};
+  uint32_t at = 0;
+  while (at < kernel_.words.size() && !(kernel_.words[at] == w)) ++at;
+  if (at == kernel_.words.size()) kernel_.words.push_back(w);
+  for (uint32_t p = 0; p < kernel_.params.size(); ++p)
+    if (kernel_.params[p].word == at && kernel_.params[p].dtype == d) return p;
+  kernel_.params.push_back({d, at, true});
+  return uint32_t(kernel_.params.size()) - 1;
+}
+
 int64_t KernelBuilder::status_word() {
   const Word w{.kind = Word::Kind::status};
   for (size_t n = 0; n < kernel_.words.size(); ++n)
@@ -289,6 +300,14 @@ void KernelBuilder::report(Kv bad, Kv index) {
   i.operand[0] = bad.id;
   i.operand[1] = index.id;
   add(i);
+}
+
+Kv KernelBuilder::address(uint32_t p, Kv index) {
+  return add(memory(KOp::address, p, {DType::i64, 1}, index));
+}
+void KernelBuilder::tile(KTile t) {
+  kernel_.tiles.push_back(std::move(t));
+  add({.op = KOp::tile, .type = {DType::i64, 1}, .imm = int64_t(kernel_.tiles.size()) - 1});
 }
 
 // --- blocks

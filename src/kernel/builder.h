@@ -34,6 +34,7 @@ class KernelBuilder {
   Kv dim(Dim d);
   Kv number(uint32_t param, DType d) { return word({.kind = Word::Kind::number, .param = param}, d); }
   uint32_t buffer(uint32_t param, DType d, bool written);  // index into Kernel::params
+  uint32_t scratch(DType d);                           // the scratch memory as a buffer of this type
   int64_t status_word();
   Kv item_begin() { return leaf(KOp::item_begin); }
   Kv item_end() { return leaf(KOp::item_end); }
@@ -68,6 +69,8 @@ class KernelBuilder {
   Kv get(Kv var);
   void set(Kv var, Kv value);
   void report(Kv bad, Kv index);
+  Kv address(uint32_t p, Kv index);
+  void tile(KTile t);
 
   Kv begin_for(Kv from, Kv to, Kv step, LoopHint hint = LoopHint::none);
   void begin_if(Kv condition);

@@ -13,6 +13,11 @@ static constexpr KOpInfo op_infos[] = {
 };
 const KOpInfo& kernel_op_info(KOp op) { return op_infos[int(op)]; }
 
+static constexpr struct { const char* name; int operands; } tile_infos[] = {
+    {"multiply", 13}, {"pack_rows", 6}, {"pack_columns", 6}, {"pack_any", 7}, {"row_dot", 8}, {"row_sweep", 11}};
+const char* tile_name(KTile::Kind k) { return tile_infos[int(k)].name; }
+int tile_operands(KTile::Kind k) { return tile_infos[int(k)].operands; }
+
 void append(std::string& s, KType t) {
   append(s, t.dtype);
   if (t.lanes != 1) {
@@ -34,6 +39,8 @@ struct Liveness {
     live[v] = 1;
     changed = true;
     for (KValue o : k.insts[v].operand) use(o);
+    if (k.insts[v].op == KOp::tile)
+      for (KValue o : k.tiles[size_t(k.insts[v].imm)].operands) use(o);
   }
   bool needed(const KInst& i) const {
     if (i.op == KOp::set || i.op == KOp::local_store) return live[i.operand[0]];

@@ -55,6 +55,8 @@ namespace phlox {
   KERNEL_OP(if_true, 1, 1, none)         /* a bool scalar: body, else other */                             \
   KERNEL_OP(report, 2, 2, none)          /* bad (bool scalar), index -> the status word (imm) */           \
   KERNEL_OP(prefetch, 1, 1, none)        /* param imm, address */                                          \
+  KERNEL_OP(address, 1, 1, value)        /* the byte address of param imm [operand], as i64 */             \
+  KERNEL_OP(tile, 0, 0, none)            /* the matrix leaf Kernel::tiles[imm] */                          \
   KERNEL_OP(thread_id, 0, 0, value)      /* GPU; imm: dimension */                                         \
   KERNEL_OP(block_id, 0, 0, value)                                                                         \
   KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp */                                       \
@@ -100,10 +102,38 @@ struct KInst {
 
 struct KBlock { std::vector<KValue> insts; };
 
-// What a word holds. The status word points to an i64 that is 0 until a bad index is met: then index + 1, or index where
+// A matrix leaf: work on memory that is too large to be written node by node, of a fixed meaning. A dialect prints it as
+// a function. Operands are scalar i64: byte addresses (KOp::address), strides in elements, counts.
+struct KTile {
+  enum class Kind : uint8_t {
+    // C[i][j] (first: =, else: +=) S, i < rows, j < cols; S is one chain of fused multiply-adds over k < count from +0.
+    // a, a_stride, b, b_stride, c, c_stride, count, first, cols, next_c, next_b, next_b_stride, live rows
+    // A[i][k] is a[k * a_stride + i], or a[i * a_stride + k] where row_major_a; B is b[k * b_stride + j] with
+    // vectors * lanes readable elements a row. next_c and next_b only say what is read soon.
+    multiply,
+    pack_rows,     // src, stride, n, count, dst, width:   dst[k * width + i] = src[i * stride + k], i < n
+    pack_columns,  // src, stride, n, count, dst, width:   dst[k * width + i] = src[k * stride + i]
+    pack_any,      // src, stride i, stride k, n, count, dst, width
+    // All of k at once, chunks of chain_chunk added in order, for few rows:
+    row_dot,    // a, a_stride, b, b_stride, cols, c, c_stride, count:  B[k][j] = b[j * b_stride + k], cols <= lanes
+    row_sweep,  // a, a_stride, a_step, b, b_stride, cols, c, c_stride, count, t, t_stride:  B[k][j] = b[k * b_stride + j];
+                // t: `rows` rows of cols + lanes elements for its use
+  };
+  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4 };  // short_rows: only `live` rows exist in C
+  Kind kind;
+  DType dtype = DType::f32;  // f32 or f64
+  uint8_t rows = 1, vectors = 1, flags = 0;
+  uint16_t lanes = 1;
+  SmallVector<KValue, 13> operands;
+};
+const char* tile_name(KTile::Kind k);
+int tile_operands(KTile::Kind k);
+
+// What a word holds. The scratch word points to Kernel::scratch_bytes of memory that only this call uses, 64-byte aligned,
+// with undefined contents. The status word points to an i64 that is 0 until a bad index is met: then index + 1, or index where
 // that is negative.
 struct Word {
-  enum class Kind : uint8_t { pointer, dim, number, status } kind;
+  enum class Kind : uint8_t { pointer, dim, number, status, scratch } kind;
   uint32_t param = 0;  // pointer, number: the loop's parameter, or (pointers) the loop's parameter count + a temp
   Dim dim = 0;         // dim: its formula
   friend bool operator==(const Word&, const Word&) = default;
@@ -116,19 +146,21 @@ struct Kernel {
   std::vector<Word> words;
   std::vector<KInst> insts;
   std::vector<KBlock> blocks;  // blocks[0] is the body
+  std::vector<KTile> tiles;
   Dim items = 1;               // work items of a launch
   Dim item_cost = 1;           // rough nanoseconds of one item: decides the grain
+  Dim scratch_bytes = 0;
   uint16_t register_lanes = 1;
   // cuda
   uint32_t threads = 1, shared_bytes = 0, cluster = 1;
 };
 
 constexpr bool has_effect(KOp op) { return op == KOp::set || op == KOp::report || op == KOp::barrier ||
-    op == KOp::atomic_add || op == KOp::prefetch || (op >= KOp::store && op <= KOp::store_scatter) ||
+    op == KOp::atomic_add || op == KOp::prefetch || op == KOp::tile || (op >= KOp::store && op <= KOp::store_scatter) ||
     op == KOp::local_store; }
 constexpr bool opens_block(KOp op) { return op == KOp::for_range || op == KOp::if_true; }
 constexpr bool accesses_memory(KOp op) {
-  return (op >= KOp::load && op <= KOp::store_scatter) || op == KOp::prefetch || op == KOp::atomic_add;
+  return (op >= KOp::load && op <= KOp::store_scatter) || op == KOp::prefetch || op == KOp::address || op == KOp::atomic_add;
 }
 
 // Removes what nothing uses: pure instructions, variables that are never read.

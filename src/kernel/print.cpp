@@ -16,7 +16,7 @@
 
 namespace phlox {
 
-static constexpr const char* word_kinds[] = {"pointer", "dim", "number", "status"};
+static constexpr const char* word_kinds[] = {"pointer", "dim", "number", "status", "scratch"};
 static constexpr const char* space_names[] = {"stack", "shared"};
 
 namespace {
@@ -33,6 +33,7 @@ struct Print {
     s += cat("%", number[v], " = ", kernel_op_info(i.op).name);
     if (i.op == KOp::scalar) s += cat(".", scalar_info(i.scalar).name);
     if (i.op == KOp::lane_fold) s += cat(".", combine_name(i.combine));
+    if (i.op == KOp::tile) return tile(k.tiles[size_t(i.imm)]);
     s += cat(" ", i.type);
     for (int n = 0; n < i.operand_count; ++n) s += cat(" %", number[i.operand[n]]);
     if (i.op == KOp::local) s += cat(" ", space_names[int(i.space)]);
@@ -52,6 +53,12 @@ struct Print {
     }
     s += "\n";
   }
+  // tile.multiply f32x16 14x2 #3 %1 ...
+  void tile(const KTile& t) {
+    s += cat(".", tile_name(t.kind), " ", KType{t.dtype, t.lanes}, " ", t.rows, "x", t.vectors, " #", t.flags);
+    for (KValue o : t.operands) s += cat(" %", number[o]);
+    s += "\n";
+  }
   void block(BlockId b, int depth) {
     for (KValue v : k.blocks[b].insts) inst(v, depth);
   }
@@ -61,7 +68,9 @@ struct Print {
 std::string print_kernel(const Kernel& k) {
   Print p{k, {}, std::vector<uint32_t>(k.insts.size(), 0)};
   p.s = cat("kernel items=", k.items, " cost=", k.item_cost, " lanes=", k.register_lanes, " threads=", k.threads,
-            " shared=", k.shared_bytes, " cluster=", k.cluster, "\nwords");
+            " shared=", k.shared_bytes, " cluster=", k.cluster);
+  if (!k.scratch_bytes.is(0)) p.s += cat(" scratch=", k.scratch_bytes);
+  p.s += "\nwords";
   const char* separator = " ";
   for (const Word& w : k.words) {
     p.s += cat(separator, word_kinds[int(w.kind)]);
@@ -94,6 +103,7 @@ class Parse {
     k_.threads = uint32_t(number_of("threads", 4096));
     k_.shared_bytes = uint32_t(number_of("shared", 1 << 20));
     k_.cluster = uint32_t(number_of("cluster", 64));
+    if (at("scratch")) k_.scratch_bytes = dim_of("scratch");
     expect("words");
     if (!at("params")) do word(); while (accept(","));
     expect("params");
@@ -176,7 +186,7 @@ class Parse {
     Word w{};
     const std::string_view n = name();
     for (int i = 0;; ++i) {
-      if (i == 4) error("unknown kind of word");
+      if (i == 5) error("unknown kind of word");
       if (n == word_kinds[i]) { w.kind = Word::Kind(i); break; }
     }
     if (w.kind == Word::Kind::dim) w.dim = dim();
@@ -208,6 +218,7 @@ class Parse {
     i.op = op();
     if (i.op == KOp::scalar) { expect("."); i.scalar = scalar(); }
     if (i.op == KOp::lane_fold) { expect("."); i.combine = combine(); }
+    if (i.op == KOp::tile) return tile(i, b);
     i.type = type();
     while (more_on_line('%')) {
       expect("%");
@@ -227,6 +238,32 @@ class Parse {
         k_.insts[v].other = other;
       }
     }
+  }
+  void tile(KInst i, BlockId b) {
+    KTile t{};
+    expect(".");
+    const std::string_view n = name();
+    for (int kind = 0;; ++kind) {
+      if (kind > int(KTile::Kind::row_sweep)) error("unknown tile");
+      if (n == tile_name(KTile::Kind(kind))) { t.kind = KTile::Kind(kind); break; }
+    }
+    const KType type_of = type();
+    t.dtype = type_of.dtype;
+    t.lanes = type_of.lanes;
+    t.rows = uint8_t(bounded(255));
+    expect("x");
+    t.vectors = uint8_t(bounded(255));
+    expect("#");
+    t.flags = uint8_t(bounded(255));
+    while (more_on_line('%')) {
+      expect("%");
+      if (t.operands.size() == 13) error("more than 13 operands");
+      t.operands.push_back(KValue(bounded(int64_t(k_.insts.size()) - 1)));
+    }
+    i.imm = int64_t(k_.tiles.size());
+    k_.tiles.push_back(t);
+    k_.blocks[b].insts.push_back(KValue(k_.insts.size()));
+    k_.insts.push_back(i);
   }
   KOp op() {
     const std::string_view n = name();

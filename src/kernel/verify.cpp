@@ -13,7 +13,7 @@ class Verify {
     const int r = k_.register_lanes;
     PHLOX_CHECK(r >= 1 && (r & (r - 1)) == 0, "register_lanes must be a power of two");
     for (const KParam& p : k_.params)
-      PHLOX_CHECK(p.word < k_.words.size() && k_.words[p.word].kind == Word::Kind::pointer, "a param's word");
+      PHLOX_CHECK(p.word < k_.words.size() && (k_.words[p.word].kind == Word::Kind::pointer || k_.words[p.word].kind == Word::Kind::scratch), "a param's word");
     block(0, 0);
   }
 
@@ -52,7 +52,7 @@ class Verify {
     check(lanes >= 1 && (lanes & (lanes - 1)) == 0, "lanes must be a power of two");
     if (accesses_memory(i_->op)) {
       check(i_->imm >= 0 && size_t(i_->imm) < k_.params.size(), "no such parameter");
-      if (i_->op != KOp::prefetch) check(k_.params[i_->imm].dtype == i_->type.dtype, "type of the parameter");
+      if (i_->op != KOp::prefetch && i_->op != KOp::address) check(k_.params[i_->imm].dtype == i_->type.dtype, "type of the parameter");
       if (kernel_op_info(i_->op).has_result == false && i_->op != KOp::prefetch)
         check(k_.params[i_->imm].written, "a store to a parameter that is only read");
     }
@@ -94,6 +94,8 @@ class Verify {
       case KOp::set:
         check(operand(0).op == KOp::var && operand(0).type == operand(1).type, "needs a variable and its value");
         break;
+      case KOp::address: index(0); check(i_->type == KType{DType::i64, 1}, "result"); break;
+      case KOp::tile: tile(); break;
       case KOp::for_range: index(0); index(1); index(2); break;
       case KOp::if_true: check(operand(0).type == KType{DType::boolean, 1}, "condition"); break;
       case KOp::report:
@@ -103,6 +105,17 @@ class Verify {
         break;
       default: break;
     }
+  }
+  void tile() const {
+    check(i_->imm >= 0 && size_t(i_->imm) < k_.tiles.size(), "no such tile");
+    const KTile& t = k_.tiles[size_t(i_->imm)];
+    check(t.dtype == DType::f32 || t.dtype == DType::f64, "element type");
+    check(t.lanes * dtype_bytes(t.dtype) >= 16 && t.lanes * dtype_bytes(t.dtype) <= 64 && (t.lanes & (t.lanes - 1)) == 0, "lanes");
+    check(t.rows >= 1 && t.rows <= 32 && t.vectors >= 1 && t.vectors <= 16, "size");
+    check(int(t.operands.size()) == tile_operands(t.kind), "operand count");
+    for (KValue o : t.operands)
+      check(o < k_.insts.size() && visible_[o] && k_.insts[o].type == KType{DType::i64, 1} && k_.insts[o].op != KOp::var,
+            "operands are scalar i64");
   }
   void value(int n) const { check(operand(n).type == i_->type, "value"); }
 

@@ -27,7 +27,7 @@ struct Program : RefCounted {
   };
 
   struct KernelWord {
-    enum class Kind : uint8_t { pointer, dim, number, status } kind;
+    enum class Kind : uint8_t { pointer, dim, number, status, scratch } kind;
     uint32_t param = 0;                  // pointer: which of the step's buffers; number: which input
     Dim dim = 0;
   };
@@ -39,6 +39,7 @@ struct Program : RefCounted {
     std::vector<KernelWord> words;
     Dim items = 1;                       // work items of a launch
     double item_cost = 1;                // nanoseconds: decides how many items make a piece of work
+    Dim scratch_bytes = 0;               // cpu: memory of each thread that the scratch word points to
     uint32_t threads = 1, shared_bytes = 0, cluster = 1;  // cuda
   };
 

@@ -89,10 +89,12 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
           case Program::KernelWord::Kind::dim: sp.words[w] = uint64_t(evaluate(word.dim, sizes)); break;
           case Program::KernelWord::Kind::number: sp.numbers.push_back({w, p.buffers[s.buffers[word.param]].index}); break;
           case Program::KernelWord::Kind::status: sp.status_word = int32_t(w); break;
+          case Program::KernelWord::Kind::scratch: sp.scratch_word = int32_t(w); break;
         }
       }
       sp.items = evaluate(k.items, sizes);
       sp.sizes = sizes;
+      sp.scratch_bytes = std::max<int64_t>(evaluate(k.scratch_bytes, sizes), 0);
       // A piece of work should take at least a few microseconds.
       sp.grain = std::max<int64_t>(1, int64_t(4000 / std::max(k.item_cost, 1.0)));
     }
@@ -133,7 +135,8 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
       for (auto& patch : sp.pointers) words[patch.word] = reinterpret_cast<uint64_t>(buffers[patch.buffer]);
       for (auto& n : sp.numbers) words[n.word] = uint64_t(numbers[n.input]);
       if (sp.status_word >= 0) words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(&status);
-      device_.launch({.entry = entry, .words = words, .items = sp.items, .grain = sp.grain}, stream);
+      device_.launch({.entry = entry, .words = words, .items = sp.items, .grain = sp.grain,
+                      .scratch_word = sp.scratch_word, .scratch_bytes = sp.scratch_bytes}, stream);
     } else if (!p.kernels[s.kernel].part) {
       interpret(sp, s, buffers, numbers, &status);
     }

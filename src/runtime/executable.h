@@ -25,8 +25,8 @@ class Executable : public RefCounted {
     std::vector<Patch> pointers;
     struct Number { uint32_t word, input; };
     std::vector<Number> numbers;
-    int32_t status_word = -1;
-    int64_t items = 0, grain = 1, bytes = 0;
+    int32_t status_word = -1, scratch_word = -1;
+    int64_t items = 0, grain = 1, bytes = 0, scratch_bytes = 0;
     Ints sizes;                         // what the kernel's symbols are here
   };
   struct Plan {

@@ -94,6 +94,10 @@ inline void execute(const Loop& loop, Compiled& c, std::vector<void*> pointers, 
   for (size_t n = 0; n < c.lowered.kernels.size(); ++n) {
     const Kernel& k = c.lowered.kernels[n];
     std::vector<uint64_t> words;
+    // Filled with what shows when it is read before it is written.
+    const size_t bytes = size_t(evaluate(k.scratch_bytes, symbols));
+    Buffer scratch(DType::u8, int64_t(bytes));
+    std::fill(scratch.bytes.begin(), scratch.bytes.end(), std::byte{0xff});
     for (const Word& w : k.words) switch (w.kind) {
       case Word::Kind::pointer:
         words.push_back(uint64_t(w.param < loop.params.size() ? pointers[w.param] : temps[w.param - loop.params.size()].data()));
@@ -101,12 +105,15 @@ inline void execute(const Loop& loop, Compiled& c, std::vector<void*> pointers, 
       case Word::Kind::dim: words.push_back(uint64_t(evaluate(w.dim, symbols))); break;
       case Word::Kind::number: words.push_back(uint64_t(numbers[w.param])); break;
       case Word::Kind::status: words.push_back(uint64_t(status)); break;
+      case Word::Kind::scratch: words.push_back(uint64_t(scratch.data())); break;
     }
     const int64_t items = evaluate(k.items, symbols);
     for (int64_t p = 0; p < pieces; ++p) {
       const int64_t from = items * p / pieces, to = items * (p + 1) / pieces;
       if (from < to) c.entries[n](words.data(), from, to);
     }
+    for (size_t i = bytes; i < scratch.bytes.size(); ++i)
+      if (scratch.bytes[i] != std::byte{0xff}) std::abort();  // written past its end
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/root.h"
+#include "base/small_vector.h"
 #include "base/team.h"
 #include "device/cpu/arena.h"
 #include "program/code_arena.h"
@@ -73,7 +74,22 @@ void CpuDevice::launch(const Launch& launch, StreamId) {
   PHLOX_CHECK(launch.entry, "launch without an entry");
   const auto kernel = reinterpret_cast<KernelFn>(launch.entry);
   const uint64_t* words = launch.words.data();
-  team().run(launch.items, launch.grain, [=](int64_t begin, int64_t end) { kernel(words, begin, end); });
+  if (launch.scratch_word < 0)
+    return team().run(launch.items, launch.grain, [=](int64_t begin, int64_t end) { kernel(words, begin, end); });
+  // One block for the launch, a share for every thread that may take part.
+  const int64_t share = (launch.scratch_bytes + 4095) / 4096 * 4096;
+  const int64_t threads = launch.items <= launch.grain ? 1 : team().num_threads();
+  struct Scratch {
+    Arena& arena;
+    char* p;
+    ~Scratch() { arena.free(p); }
+  } scratch{arena_, static_cast<char*>(arena_.alloc(std::max<int64_t>(64, share * std::max<int64_t>(threads, Team::slot() + 1))))};
+  team().run(launch.items, launch.grain, [&](int64_t begin, int64_t end) {
+    SmallVector<uint64_t, 32> own;
+    own.append(launch.words.begin(), launch.words.end());
+    own[size_t(launch.scratch_word)] = reinterpret_cast<uint64_t>(scratch.p + Team::slot() * share);
+    kernel(own.data(), begin, end);
+  });
 }
 
 }  // namespace phlox

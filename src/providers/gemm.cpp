@@ -1,0 +1,433 @@
+#include "providers/gemm.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/error.h"
+
+namespace phlox {
+
+namespace {
+bool known(Kv v) { return v.b->inst(v).op == KOp::constant; }
+int64_t value_of(Kv v) { return v.b->inst(v).imm; }
+Kv equal(Kv a, Kv b) {  // conditions on constants fold, so that only tiles that occur are written
+  return known(a) && known(b) ? a.b->bits(DType::boolean, value_of(a) == value_of(b)) : eq(a, b);
+}
+}  // namespace
+
+GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPlan& plan)
+    : loop_(loop), c_(c), plan_(plan), body_(b_, loop) {
+  Kernel& k = b_.kernel();
+  k.register_lanes = uint16_t(plan.lanes);
+  k.items = c.batch_size * plan.row_blocks * plan.column_blocks;
+  k.item_cost = plan.item_cost;
+  const int64_t vl = plan.lanes, rows = (plan.most_rows + 1) / 2 * 2;
+  int64_t at = 0;
+  const auto place = [&](int64_t& where, int64_t elements) {
+    where = at;
+    at += (elements + 15) / 16 * 16;
+  };
+  const int64_t panel = plan.width * vl;
+  place(panels_at_, plan.few_rows ? plan.few_rows_limit * (plan.most_columns + vl) : 0);
+  at = std::max(at, ((plan.one_pass() ? panel : plan.most_columns + panel) * chain_chunk + vl + 15) / 16 * 16);
+  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * chain_chunk + vl);
+  stage_stride_ = chain_chunk + vl;
+  const bool computed = !c.a.plain || !c.b.plain;
+  place(stage_at_, computed ? std::max<int64_t>(panel, plan.mr + 1) * stage_stride_ : 0);
+  sums_stride_ = plan.most_columns + vl;  // rows that do not fall into one set of the cache
+  place(sums_at_, c.in_place < 0 ? rows * sums_stride_ + vl : 0);
+  k.scratch_bytes = at * dtype_bytes(c.dtype);
+  scratch_ = b_.scratch(c.dtype);
+}
+
+// --- building blocks
+
+template <class F>
+void GemmTemplate::loop(Kv from, Kv to, int64_t step, const F& body) {
+  if (known(from) && known(to) && value_of(to) > value_of(from) && value_of(to) <= value_of(from) + step) return body(from);
+  const Kv at = b_.begin_for(from, to, index(step));
+  body_.open();
+  body(at);
+  body_.close();
+  b_.end();
+}
+
+template <class Then, class Else>
+void GemmTemplate::choose(Kv condition, const Then& then, const Else& otherwise) {
+  if (known(condition)) return value_of(condition) ? then() : otherwise();
+  b_.begin_if(condition);
+  body_.open();
+  then();
+  body_.close();
+  b_.begin_else();
+  body_.open();
+  otherwise();
+  body_.close();
+  b_.end();
+}
+
+Kv GemmTemplate::known_select(Kv condition, Kv a, Kv b) {
+  if (known(condition)) return value_of(condition) ? a : b;
+  return b_.select(condition, a, b);
+}
+
+// The positions of axes that are walked as one.
+void GemmTemplate::bind_flat(const Axes& axes, Kv position) {
+  for (size_t i = axes.size(); i-- > 0;) {
+    if (i == 0) { body_.bind(axes[i], position); break; }
+    const Kv n = b_.dim(loop_.axes[size_t(axes[i])].extent), q = divide(position, n);
+    body_.bind(axes[i], position - q * n);
+    position = q;
+  }
+}
+
+// point(flat position, count): a vector of them, all lanes where count is null, along the last axis; or one.
+template <class F>
+void GemmTemplate::walk(const Axes& axes, Kv from, Kv to, bool vectors, const F& point) {
+  if (axes.empty()) return point(index(0), Kv{});
+  walk_inner(axes, 0, from, to, index(0), vectors, point);
+}
+
+template <class F>
+void GemmTemplate::walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv base, bool vectors, const F& point) {
+  if (at + 1 < axes.size()) {
+    const Dim inner = extent_of(loop_, std::span<const int>(axes.data() + at + 1, axes.size() - at - 1));
+    const Kv n = b_.dim(inner), size = known(n) ? n : b_.op(Scalar::max, n, index(1));
+    loop(divide(from, size), divide(to + size - index(1), size), 1, [&](Kv x) {
+      body_.open();
+      body_.bind(axes[at], x);
+      const Kv start = x * size;
+      walk_inner(axes, at + 1, b_.op(Scalar::max, from - start, index(0)), least(to - start, size), base + start, vectors, point);
+      body_.close();
+    });
+    return;
+  }
+  const auto single = [&](Kv x, Kv count) {
+    body_.open();
+    if (vectors) body_.bind_vector(axes[at], x, plan_.lanes, {.count = count});
+    else body_.bind(axes[at], x);
+    point(base + x, count);
+    body_.close();
+  };
+  if (!vectors) return loop(from, to, 1, [&](Kv x) { single(x, {}); });
+  const Kv whole = known(from) && known(to) ? index(value_of(from) + (value_of(to) - value_of(from)) / plan_.lanes * plan_.lanes)
+                                            : from + ((to - from) & index(-int64_t(plan_.lanes)));
+  if (!(known(whole) && known(from) && value_of(whole) == value_of(from)))
+    loop(from, whole, plan_.lanes, [&](Kv x) { single(x, {}); });
+  when(lt(whole, to), [&] { single(whole, to - whole); });
+}
+
+void GemmTemplate::leaf(KTile::Kind kind, int rows, int vectors, int flags, std::initializer_list<Kv> operands) {
+  KTile t{.kind = kind, .dtype = c_.dtype, .rows = uint8_t(rows), .vectors = uint8_t(vectors), .flags = uint8_t(flags),
+          .lanes = uint16_t(plan_.lanes), .operands = {}};
+  for (Kv v : operands) t.operands.push_back(v.id);
+  b_.tile(std::move(t));
+}
+
+// --- work items
+
+Kernel GemmTemplate::run() {
+  const Kv number = b_.begin_for(b_.item_begin(), b_.item_end(), index(1));
+  body_.open();
+  item(number);
+  body_.close();
+  b_.end();
+  return b_.finish();
+}
+
+// One block of the results of one batch item.
+void GemmTemplate::item(Kv number) {
+  const Kv nm = b_.dim(plan_.row_blocks), nn = b_.dim(plan_.column_blocks), per = nm * nn;
+  const Kv z = divide(number, per), rest = number - z * per;
+  const Kv mi = known(nm) && value_of(nm) == 1 ? index(0) : divide(rest, nn);
+  const Kv ni = known(nn) && value_of(nn) == 1 ? index(0) : rest - mi * nn;
+  bind_flat(c_.batch, z);
+  const auto cut = [&](Kv size, Kv i, Kv pieces) {
+    return known(pieces) && value_of(pieces) == 1 ? size : divide(size * i, pieces);
+  };
+  const Kv m = b_.dim(c_.m_size), n = b_.dim(c_.n_size), vl = index(plan_.lanes);
+  const bool one_m = known(nm) && value_of(nm) == 1, one_n = known(nn) && value_of(nn) == 1;
+  Block b;
+  b.m0 = one_m ? index(0) : cut(m, mi, nm);
+  b.rows = (one_m ? m : cut(m, mi + index(1), nm)) - b.m0;
+  const Kv vectors = divide(n + vl - index(1), vl);
+  b.n0 = one_n ? index(0) : cut(vectors, ni, nn) * vl;
+  b.columns = (one_n ? n : least(n, cut(vectors, ni + index(1), nn) * vl)) - b.n0;
+
+  const auto base = [&](const Affine& a) {
+    Kv sum = b_.dim(a.base);
+    for (int axis : c_.batch) {
+      const Dim k = a.coefficient(axis);
+      if (!k.is(0)) sum = sum + body_.position(axis) * b_.dim(k);
+    }
+    return sum;
+  };
+  if (c_.a.plain) a_base_ = base(c_.a.address);
+  if (c_.b.plain) b_base_ = base(c_.b.address);
+  if (c_.in_place >= 0) {
+    c_buffer_ = body_.buffer(loop_.stores[size_t(c_.in_place)].param, true);
+    c_stride_ = b_.dim(c_.c_row);
+    c_base_ = base(c_.c_address) + b.m0 * c_stride_ + b.n0;
+  } else {
+    c_buffer_ = scratch_;
+    c_stride_ = index(sums_stride_);
+    c_base_ = index(sums_at_);
+  }
+  const Kv some = lt(index(0), b.rows) & lt(index(0), b.columns);
+  when(some, [&] {
+    if (!plan_.few_rows) return block(b);
+    const auto try_rows = [&](auto& self, int rows) -> void {
+      if (rows > plan_.few_rows_limit) return block(b);
+      Kv c = equal(b.rows, index(rows));
+      if (plan_.any_size) c = c & lt(index(0), b_.dim(c_.k_size));
+      choose(c, [&] { few_rows(b, rows); }, [&] { self(self, rows + 1); });
+    };
+    try_rows(try_rows, 1);
+  });
+}
+
+Kv GemmTemplate::element(const Operand& o, Kv row, Kv k) {
+  const Kv base = &o == &c_.a ? a_base_ : b_base_;
+  return base + row * b_.dim(o.row) + k * b_.dim(o.step);
+}
+
+Kv GemmTemplate::c_index(const Block&, Kv row, Kv column) { return c_base_ + row * c_stride_ + column; }
+
+// All of k at once: B streams by, and nothing of it is stored.
+void GemmTemplate::few_rows(const Block& b, int rows) {
+  const uint32_t pa = buffer(c_.a), pb = buffer(c_.b);
+  const Kv a = b_.address(pa, element(c_.a, b.m0, index(0))), a_stride = b_.dim(c_.a.row), k = b_.dim(c_.k_size);
+  if (c_.b.step.is(1) && c_.a.step.is(1)) {
+    loop(index(0), b.columns, plan_.lanes, [&](Kv j) {
+      const Kv columns = least(b.columns - j, index(plan_.lanes));
+      const Kv from = b_.address(pb, element(c_.b, b.n0 + j, index(0)));
+      leaf(KTile::Kind::row_dot, rows, 1, 0,
+           {a, a_stride, from, b_.dim(c_.b.row), columns, c_address(c_index(b, index(0), j)), c_stride_, k});
+      epilogue(b.m0, index(rows), b.n0 + j, columns, c_index(b, index(0), j));
+    });
+    return;
+  }
+  const Kv from = b_.address(pb, element(c_.b, b.n0, index(0)));
+  leaf(KTile::Kind::row_sweep, rows, 1, 0,
+       {a, a_stride, b_.dim(c_.a.step), from, b_.dim(c_.b.step), b.columns, c_address(c_index(b, index(0), index(0))), c_stride_, k,
+        b_.address(scratch_, index(panels_at_)), index(plan_.most_columns + plan_.lanes)});
+  epilogue(b.m0, index(rows), b.n0, b.columns, c_index(b, index(0), index(0)));
+}
+
+void GemmTemplate::block(const Block& b) {
+  Tiles t;
+  const Kv mr = index(plan_.mr);
+  t.count = divide(b.rows + mr - index(1), mr);
+  t.low = divide(b.rows, t.count);
+  t.high = b.rows - t.low * t.count;
+  const Kv most = t.low + known_select(known(t.high) ? b_.bits(DType::boolean, value_of(t.high) > 0) : lt(index(0), t.high), index(1), index(0));
+  t.most = plan_.any_size ? (most + index(1)) & index(-2) : most;
+  const Kv k = b_.dim(c_.k_size), to = known(k) ? k : b_.op(Scalar::max, k, index(1));
+  loop(index(0), to, chain_chunk, [&](Kv from) {
+    Chunk c;
+    c.from = from;
+    c.count = least(k - from, index(chain_chunk));
+    const Kv first = equal(from, index(0));
+    c.first = known(first) ? index(value_of(first)) : b_.cast(first, DType::i64);
+    c.last = le(to, from + index(chain_chunk));
+    chunk(b, t, c);
+  });
+}
+
+Kv GemmTemplate::tile_row(const Tiles& t, Kv tile) { return tile * t.low + least(tile, t.high); }
+Kv GemmTemplate::tile_rows(const Tiles& t, Kv tile) {
+  if (known(t.high) && value_of(t.high) == 0) return t.low;
+  return t.low + known_select(lt(tile, t.high), index(1), index(0));
+}
+
+// Full panels; where a part is left over, the last full one and it are cut in half instead.
+GemmTemplate::Panel GemmTemplate::panel(const Block& b, Kv number, Kv vectors) {
+  const Kv w = index(plan_.width), one = index(1), two = index(2);
+  const Kv count = divide(vectors + w - one, w), rest = vectors - divide(vectors, w) * w;
+  Panel p;
+  if (plan_.any_size) {
+    p.width = w;
+    p.at = number * w;
+  } else {
+    // Of two last panels that share w + rest vectors the first takes the larger half.
+    const Kv early = lt(number, count - two), is_last = equal(number, count - one), single = equal(count, one);
+    const Kv half = known_select(is_last, divide(w + rest, two), divide(w + rest + one, two));
+    const Kv full = known(rest) ? b_.bits(DType::boolean, value_of(rest) == 0) : eq(rest, index(0));
+    p.width = known_select(full, w, known_select(single, vectors, known_select(early, w, half)));
+    p.at = known_select(full, number * w, known_select(is_last, vectors - p.width, number * w));
+  }
+  p.at = p.at * index(plan_.lanes);
+  p.columns = least(b.columns - p.at, p.width * index(plan_.lanes));
+  return p;
+}
+
+// --- packing
+
+void GemmTemplate::pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  if (!o.plain) return pack_computed(o, axes, first, rows, c, to, width);
+  const uint32_t p = buffer(o);
+  const Kv from = b_.address(p, element(o, first, c.from)), dst = b_.address(scratch_, to);
+  if (o.step.is(1)) leaf(KTile::Kind::pack_rows, 1, 1, 0, {from, b_.dim(o.row), rows, c.count, dst, width});
+  else if (o.row.is(1)) leaf(KTile::Kind::pack_columns, 1, 1, 0, {from, b_.dim(o.step), rows, c.count, dst, width});
+  else leaf(KTile::Kind::pack_any, 1, 1, 0, {from, b_.dim(o.row), b_.dim(o.step), rows, c.count, dst, width});
+}
+
+// Which of the two last axes the loads of a factor walk with step one.
+bool GemmTemplate::vector_over_k(const Operand& o, const Axes& axes) const {
+  std::vector<char> live(loop_.insts.size());
+  live[o.value] = 1;
+  int rows = 0, k = 0;
+  for (size_t v = o.value + 1; v-- > 0;) {
+    if (!live[v]) continue;
+    const Inst& i = loop_.insts[v];
+    for (int n = 0; n < i.operand_count; ++n) live[i.operand[n]] = 1;
+    if (i.op != Scalar::load) continue;
+    const auto score = [&](const Axes& x) {
+      if (x.empty()) return -8;
+      const auto step = BodyLowering::step_along(loop_, i.operand[0], x.back());
+      return !step ? -8 : step->is(1) ? 8 : step->is(0) ? 1 : -8;
+    };
+    rows += score(axes);
+    k += score(c_.k);
+  }
+  return k > rows || axes.empty();
+}
+
+// dst[k * width + i]: computed along the rows, or along k into a stage whose rows are packed then.
+void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  if (vector_over_k(o, axes)) {
+    loop(index(0), rows, 1, [&](Kv i) {
+      body_.open();
+      bind_flat(axes, first + i);
+      walk(c_.k, c.from, c.from + c.count, true, [&](Kv at, Kv count) {
+        const Kv v = b_.splat(body_.value(o.value), plan_.lanes), place = index(stage_at_) + i * index(stage_stride_) + (at - c.from);
+        if (count) b_.store_partial(scratch_, place, v, count);
+        else b_.store(scratch_, place, v);
+      });
+      body_.close();
+    });
+    leaf(KTile::Kind::pack_rows, 1, 1, 0,
+         {b_.address(scratch_, index(stage_at_)), index(stage_stride_), rows, c.count, b_.address(scratch_, to), width});
+    return;
+  }
+  walk(c_.k, c.from, c.from + c.count, false, [&](Kv at, Kv) {
+    const Kv line = to + (at - c.from) * width - first;
+    walk(axes, first, first + rows, true, [&](Kv row, Kv count) {
+      const Kv v = b_.splat(body_.value(o.value), plan_.lanes);
+      if (count) b_.store_partial(scratch_, line + row, v, count);
+      else b_.store(scratch_, line + row, v);
+    });
+  });
+}
+
+// --- multiplying
+
+// One chunk of k over one block: sub-blocks of A, then panels of B, then tiles.
+void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
+  const Kv vl = index(plan_.lanes), zero = index(0);
+  loop(zero, t.count, plan_.sub_tiles, [&](Kv t0) {
+    const Kv t1 = least(t0 + index(plan_.sub_tiles), t.count);
+    if (!plan_.direct_a)
+      loop(t0, t1, 1, [&](Kv tile) {
+        const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+        pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, index(tiles_at_) + (tile - t0) * t.most * c.count, width);
+      });
+    const Kv vectors = divide(b.columns + vl - index(1), vl), w = index(plan_.width);
+    const Kv panels = divide(vectors + w - index(1), w);
+    loop(zero, panels, 1, [&](Kv number) {
+      const Panel p = panel(b, number, vectors);
+      const Kv width = p.width * vl, place = index(panels_at_) + (plan_.one_pass() ? zero : p.at * c.count);
+      const auto packed = [&] {
+        if (plan_.one_pass()) pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width);
+        else when(equal(t0, zero), [&] { pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width); });
+        // Meanwhile the next panel's source comes nearer, one row of it every 16 steps.
+        Kv next = b_.address(scratch_, place), step = zero;
+        if (c_.b.plain && c_.b.row.is(1)) {
+          const Kv more = lt(p.at + p.columns, b.columns);
+          next = b_.address(buffer(c_.b), element(c_.b, known_select(more, b.n0 + p.at + p.columns, b.n0), c.from));
+          step = b_.dim(c_.b.step);
+        }
+        panel_tiles(b, t, c, p, t0, t1, b_.address(scratch_, place), width, next, step);
+      };
+      if (!plan_.direct_b) return packed();
+      Kv whole = equal(p.columns, width);
+      if (plan_.any_size) {  // rows of B that fall into one set of the cache are packed when they are read often
+        const Kv stride = b_.dim(c_.b.step);
+        whole = whole & (ne(stride & index(511), zero) | lt(b.rows, index(29)));
+      }
+      choose(whole, [&] {
+        const Kv from = b_.address(buffer(c_.b), element(c_.b, b.n0 + p.at, c.from));
+        panel_tiles(b, t, c, p, t0, t1, from, b_.dim(c_.b.step), from, zero);
+      }, packed);
+    });
+  });
+}
+
+void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride,
+                               Kv next_b, Kv next_step) {
+  const bool strided = plan_.direct_a && !c_.a.row.is(1);
+  const int64_t bytes = dtype_bytes(c_.dtype);
+  // One panel covers all columns: each tile of A is read once, and the next one is fetched meanwhile.
+  const bool stream_a = strided && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
+                        c_.a.row == c_.k_size;
+  loop(t0, t1, 1, [&](Kv tile) {
+    const Kv row = tile_row(t, tile), rows = tile_rows(t, tile);
+    Kv a, a_stride;
+    if (plan_.direct_a) {
+      a = b_.address(buffer(c_.a), element(c_.a, b.m0 + row, c.from));
+      a_stride = b_.dim(strided ? c_.a.row : c_.a.step);
+    } else {
+      a = b_.address(scratch_, index(tiles_at_) + (tile - t0) * t.most * c.count);
+      a_stride = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+    }
+    const Kv at = c_index(b, row, p.at), c_at = c_address(at);
+    Kv bx = next_b, bxs = next_step;
+    if (stream_a) {
+      bx = a + rows * a_stride * index(bytes);
+      bxs = index(64 / bytes);
+    } else if (!known(next_step) || value_of(next_step) != 0) {
+      bx = next_b + (tile - t0) * index(16 * bytes) * next_step;
+    }
+    const Kv cx = c_at + rows * c_stride_ * index(bytes);
+    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a) ? KTile::prefetch : 0) |
+                      (plan_.any_size ? KTile::short_rows : 0);
+    multiply(plan_.any_size ? (rows + index(1)) & index(-2) : rows, p.width,
+             {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);
+    when(c.last, [&] { epilogue(b.m0 + row, rows, b.n0 + p.at, p.columns, at); });
+  });
+}
+
+// The leaf of this size among those that occur.
+void GemmTemplate::multiply(Kv rows, Kv vectors, std::initializer_list<Kv> operands, int flags) {
+  const auto by_height = [&](auto& self, int width, size_t n) -> void {
+    const int h = plan_.heights[n];
+    if (n == 0) return leaf(KTile::Kind::multiply, h, width, flags, operands);
+    choose(equal(rows, index(h)), [&] { leaf(KTile::Kind::multiply, h, width, flags, operands); },
+           [&] { self(self, width, n - 1); });
+  };
+  const auto by_width = [&](auto& self, size_t n) -> void {
+    if (n == 0) return by_height(by_height, plan_.widths[0], plan_.heights.size() - 1);
+    choose(equal(vectors, index(plan_.widths[n])), [&] { by_height(by_height, plan_.widths[n], plan_.heights.size() - 1); },
+           [&] { self(self, n - 1); });
+  };
+  by_width(by_width, plan_.widths.size() - 1);
+}
+
+// What the loop stores, over a tile of finished sums that is still in the nearest cache.
+void GemmTemplate::epilogue(Kv row, Kv rows, Kv column, Kv columns, Kv c_index) {
+  if (!c_.epilogue) return;
+  loop(index(0), rows, 1, [&](Kv i) {
+    body_.open();
+    bind_flat(c_.m, row + i);
+    const Kv line = c_index + i * c_stride_ - column;
+    walk(c_.n, column, column + columns, true, [&](Kv at, Kv count) {
+      const Kv place = line + at;
+      body_.define(c_.sum, count ? b_.load_partial(c_buffer_, place, count, plan_.lanes) : b_.load(c_buffer_, place, plan_.lanes));
+      for (const Store& s : loop_.stores) body_.value(s.value);
+      for (const Store& s : loop_.stores) body_.store(s);
+    });
+    body_.close();
+  });
+}
+
+}  // namespace phlox

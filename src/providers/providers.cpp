@@ -1,0 +1,38 @@
+#include "providers/providers.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "providers/gemm.h"
+
+namespace phlox {
+
+static bool is_off() {
+  const char* v = std::getenv("PHLOX_PROVIDERS");
+  return v && std::string_view(v) == "off";
+}
+
+static bool plan(const Loop& loop, const Target& target, ContractionMatch& match, GemmPlan& plan, std::string& refusal) {
+  if (is_off()) {
+    refusal = "PHLOX_PROVIDERS=off";
+    return false;
+  }
+  match = match_contraction(loop);
+  refusal = match.refusal;
+  return match.matched && plan_gemm(match.contraction, target, plan, refusal);
+}
+
+std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal) {
+  ContractionMatch match;
+  GemmPlan p;
+  if (!plan(loop, target, match, p, refusal)) return std::nullopt;
+  return GemmTemplate(loop, match.contraction, p).run();
+}
+
+bool provided(const Loop& loop, const Target& target, std::string& refusal) {
+  ContractionMatch match;
+  GemmPlan p;
+  return plan(loop, target, match, p, refusal);
+}
+
+}  // namespace phlox
