@@ -1,5 +1,6 @@
 #include "compile/compile.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,22 @@ namespace phlox {
 namespace {
 
 constexpr uint32_t no_buffer = ~0u;
+
+// PHLOX_DUMP=dir writes every stage there.
+void dump(const std::string& name, const std::string& text) {
+  static const char* dir = std::getenv("PHLOX_DUMP");
+  if (!dir) return;
+  const std::string path = cat(dir, "/", name);
+  if (FILE* f = std::fopen(path.c_str(), "w")) {
+    std::fwrite(text.data(), 1, text.size(), f);
+    std::fclose(f);
+  }
+}
+void dump(const char* pass, const Graph& g) {
+  static std::atomic<int> serial{0};
+  static const bool on = std::getenv("PHLOX_DUMP");
+  if (on) dump(cat(++serial, ".", pass, ".graph"), print_graph(g));
+}
 
 class Planner {
  public:
@@ -231,8 +248,10 @@ class Planner {
     std::string text = print_loop(loop);
     if (auto it = lowered_.find(text); it != lowered_.end()) return it->second;
     const Lowered low = lower_loop(loop, target_);
+
     const std::string key = text + target_text(target_);
     const std::string name = "k_" + hex(hash256(key.data(), key.size())).substr(0, 24);
+    dump(name + ".loop", text);
     Lowering l;
     l.temps = low.temps;
     for (size_t i = 0; i < low.kernels.size(); ++i) {
@@ -243,6 +262,7 @@ class Planner {
       if (options_.keep_loop_text && i == 0) pk.loop_text = text;
       pk.part = i > 0;
       for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
+      dump(pk.entry + ".c", pk.source);
       pk.items = k.items;
       pk.item_cost = double(dim_cost(k.item_cost));
       pk.scratch_bytes = k.scratch_bytes;
@@ -284,18 +304,6 @@ class Planner {
   std::unordered_map<std::string, Lowering> lowered_;
   size_t at_ = 0;
 };
-
-void dump(const char* pass, const Graph& g) {
-  static const char* dir = std::getenv("PHLOX_DUMP");
-  if (!dir) return;
-  static int serial = 0;
-  const std::string path = cat(dir, "/", ++serial, ".", pass, ".graph");
-  if (FILE* f = std::fopen(path.c_str(), "w")) {
-    const std::string s = print_graph(g);
-    std::fwrite(s.data(), 1, s.size(), f);
-    std::fclose(f);
-  }
-}
 
 }  // namespace
 

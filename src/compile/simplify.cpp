@@ -14,7 +14,9 @@ bool is_op(const Node& n, const char* name) { return n.op->schema.name == name; 
 
 class Simplifier {
  public:
-  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count()) {}
+  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count()), output_(g.value_count()) {
+    for (GraphValue v : g.outputs()) output_[v] = true;
+  }
 
   Graph run() {
     for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
@@ -57,6 +59,8 @@ class Simplifier {
       return false;
     }
     if (is_op(n, "prim::stop_gradient")) { same = args[0].value; return true; }
+    // A copy matters only as a result: then it is memory of its own.
+    if (is_op(n, "prim::copy") && !output_[n.results[0]]) { same = args[0].value; return true; }
     if (is_op(n, "prim::permute")) {
       for (uint32_t i = 0; i < args[1].count; ++i) if (!args[1].list[i].as_dim().is(i)) return false;
       same = args[0].value;
@@ -97,6 +101,7 @@ class Simplifier {
   const Graph& g_;
   Graph out_;
   std::vector<GraphValue> map_;
+  std::vector<bool> output_;
   std::deque<std::vector<Arg>> store_;
   std::unordered_multimap<uint64_t, NodeId> seen_;
 };

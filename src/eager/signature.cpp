@@ -10,6 +10,7 @@
 #include "base/root.h"
 #include "compile/compile.h"
 #include "graph/builder.h"
+#include "ops/prims.h"
 
 namespace phlox {
 
@@ -145,7 +146,9 @@ class SignatureWriter {
     for (size_t i = 0; i < args_.size(); ++i)
       graph_args.push_back(rewrite(args_[i], op_.schema.params[i], r.static_args >> i & 1));
     sig_->graph.current_group = 1;
-    const Vals out = builder_.call(op_, graph_args);
+    Vals out = builder_.call(op_, graph_args);
+    if (!r.view)  // a result is memory of its own
+      for (Val& v : out) if (sig_->graph.value(v.id).node == no_node) v = copy(v);
     builder_.outputs(out);
     finish(*sig_);
     return sig_;

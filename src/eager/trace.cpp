@@ -175,6 +175,11 @@ Tensor Tracer::random_state(Device& d) {
   return t;
 }
 
+GraphValue Tracer::result(const Tensor& t) {
+  const GraphValue v = value_of(t);
+  return graph_.value(v).node == no_node ? copy(builder_.wrap(v)).id : v;
+}
+
 void Tracer::note_grad(TensorImpl& t) {
   if (t.storage->traced) return;
   for (GradChange& g : grads_) if (g.leaf.get() == &t) return;
@@ -234,13 +239,13 @@ std::unique_ptr<CompiledFunction::Entry> CompiledFunction::trace(const std::vect
 
   std::vector<GraphValue> outputs;
   std::vector<std::pair<uint32_t, uint32_t>> donate;
-  for (const Tensor& r : results) outputs.push_back(t.value_of(r));
+  for (const Tensor& r : results) outputs.push_back(t.result(r));
   entry->results = results.size();
   for (Tracer::GradChange& g : t.grads()) {
     const Tensor now = autograd_extra(*g.leaf).grad;
     if (now == g.before) continue;
     entry->grads.push_back({g.leaf, bool(g.before), now ? int(outputs.size()) : -1});
-    if (now) outputs.push_back(t.value_of(now));
+    if (now) outputs.push_back(t.result(now));
   }
   for (Tracer::Captured& c : t.captured()) {
     entry->captured.push_back({c.root, concrete_type(*c.root), c.mutated});

@@ -29,6 +29,7 @@ class Tracer {
   void write(const Tensor& dst, const Tensor& src);  // dst's elements take src's values
   Tensor random_state(Device& d);
   GraphValue value_of(const Tensor& t);   // reads of real tensors capture them
+  GraphValue result(const Tensor& t);     // its value as a result of the trace: never an input itself
   void note_grad(TensorImpl& t);          // before .grad of a real tensor changes
 
   // A captured storage: seen through the tensor that it was first met by.

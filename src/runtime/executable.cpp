@@ -125,7 +125,7 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
       device_.copy(buffers[s.buffers[0]], buffers[s.buffers[1]], sp.bytes, Device::CopyKind::on_device, stream);
       continue;
     }
-    TraceScope scope(s.name.c_str(), "step");
+    TraceScope scope("step", s.name);
     if (s.kind == Program::Step::Kind::native) { run_native(s, plan, buffers); continue; }
     if (sp.items <= 0) continue;
     int64_t status = 0;
