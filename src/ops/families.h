@@ -12,6 +12,7 @@ OpFamily view_op_family();
 OpFamily join_family();
 OpFamily reduction_family();
 OpFamily scan_family();
+OpFamily special_family();
 OpFamily matmul_family();
 OpFamily conv_family();
 OpFamily softmax_family();
@@ -42,6 +43,7 @@ inline std::vector<OpFamily> op_families() {
       join_family(),
       reduction_family(),
       scan_family(),
+      special_family(),
       matmul_family(),
       conv_family(),
       softmax_family(),

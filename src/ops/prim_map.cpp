@@ -76,6 +76,8 @@ static Val derivative(Scalar op, Val x, Val y) {
     case Scalar::atanh: return div(one, sub(one, mul(x, x)));
     case Scalar::lgamma: return map(Scalar::digamma, x);
     case Scalar::digamma: return map(Scalar::trigamma, x);
+    case Scalar::trigamma:
+      fail(ErrorCode::not_implemented, {.op = "trigamma", .fact = "this function has no gradient here", .remedy = "use polygamma"});
     default: return {};  // floor, ceil, trunc, round, ...: zero almost everywhere
   }
 }
