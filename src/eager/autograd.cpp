@@ -16,6 +16,7 @@ thread_local bool grad_on = true, inference_on = false;
 std::atomic<uint64_t> sequence{1};
 }  // namespace
 bool grad_enabled() { return grad_on && !inference_on; }
+bool grad_mode() { return grad_on; }
 void set_grad_enabled(bool on) { grad_on = on; }
 bool inference_enabled() { return inference_on; }
 void set_inference_enabled(bool on) { inference_on = on; }
@@ -64,6 +65,7 @@ struct AccumulateNode final : GradNode {
       const Arg args[] = {tensor_arg(extra.grad), tensor_arg(g)};
       call_in_place(*find_op("add.Tensor"), args);
     }
+    for (size_t i = 0; i < extra.accumulated.size(); ++i) extra.accumulated[i](Tensor::share(leaf));
     return {};
   }
 };
@@ -315,7 +317,7 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, const std::ve
                                  .got = tensor_text(*g), .expected = tensor_text(*root)});
     engine.seed(gradient_edge(root), g);
   }
-  const bool before = grad_enabled();
+  const bool before = grad_mode();
   set_grad_enabled(create_graph);
   struct Restore { bool on; ~Restore() { set_grad_enabled(on); } } restore{before};
   return engine.run();

@@ -3,6 +3,7 @@
 // graph is built unless create_graph asks for gradients of gradients, which record themselves like any other call.
 #pragma once
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "eager/signature.h"
@@ -36,8 +37,9 @@ struct GradNode : RefCounted {
 
 struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
   Edge edge;                           // where this tensor's gradient goes; a leaf has an accumulator
-  Tensor grad;                         // of leaves, and others that retain it
-  bool retain_grad = false;
+  Tensor grad;                         // of leaves
+  std::shared_ptr<Tensor> retained;    // retain_grad: filled by a hook, which outlives this tensor
+  std::vector<std::function<void(const Tensor&)>> accumulated;  // of leaves: run after .grad was added to
   std::vector<std::function<Tensor(const Tensor&)>> hooks;
   // Views of tracked tensors: how to make the view again after its base changed in place.
   Tensor base;
@@ -49,12 +51,13 @@ struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
   uint32_t history = 0;                // counts changes of this tensor's values in place
 };
 
-bool grad_enabled();
+bool grad_enabled();                   // gradients are on and this is not inference mode
+bool grad_mode();                      // what set_grad_enabled last said
 void set_grad_enabled(bool on);
 bool inference_enabled();
 void set_inference_enabled(bool on);
 struct NoGrad {
-  bool before = grad_enabled();
+  bool before = grad_mode();
   NoGrad() { set_grad_enabled(false); }
   ~NoGrad() { set_grad_enabled(before); }
 };

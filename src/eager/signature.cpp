@@ -86,7 +86,8 @@ struct KeyMaker {
       k.number_types.push_back(a.kind == ArgKind::real ? DType::f64 : a.kind == ArgKind::boolean ? DType::boolean : DType::i64);
       return;
     }
-    if (a.kind == ArgKind::dim && p.symbolic) { k.words.push_back(4ull << 32); ints.push_back(a.dim); return; }
+    // Negative numbers mean something of their own (-1: what is left; from the end) and are part of the key.
+    if (a.kind == ArgKind::dim && p.symbolic && a.dim >= 0) { k.words.push_back(4ull << 32); ints.push_back(a.dim); return; }
     k.words.push_back(5ull << 32 | uint64_t(a.kind) | uint64_t(a.extra) << 8);
     k.words.push_back(a.kind == ArgKind::string ? hash_text(a.as_string())
                       : a.kind == ArgKind::complex ? hash_bytes(a.complex, 16) : a.bits);
@@ -213,7 +214,7 @@ class SignatureWriter {
     }
     if (p.type == ParamType::scalar && !fixed && !a.is_none() && a.kind != ArgKind::complex)
       return Arg::of_value(uint32_t(key_.tensors.size()) + next_number_++);
-    if (a.kind == ArgKind::dim && p.symbolic) return Arg::of_dim(Dim::symbol(next_int_++));
+    if (a.kind == ArgKind::dim && p.symbolic && a.dim >= 0) return Arg::of_dim(Dim::symbol(next_int_++));
     return a;
   }
 

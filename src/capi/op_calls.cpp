@@ -1,0 +1,251 @@
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "base/root.h"
+#include "capi/host_view.h"
+#include "capi/op_handle.h"
+#include "capi_rt/boundary.h"
+#include "eager/autograd.h"
+#include "ops/registry.h"
+
+namespace phlox {
+
+static_assert(sizeof(phlox_slot) == sizeof(Arg) && alignof(phlox_slot) == alignof(Arg));
+static_assert(offsetof(phlox_slot, kind) == offsetof(Arg, kind) && offsetof(phlox_slot, extra) == offsetof(Arg, extra) &&
+              offsetof(phlox_slot, count) == offsetof(Arg, count) && offsetof(phlox_slot, u) == offsetof(Arg, bits));
+static_assert(int(ArgKind::none) == PHLOX_SLOT_NONE && int(ArgKind::value) == PHLOX_SLOT_TENSOR &&
+              int(ArgKind::boolean) == PHLOX_SLOT_BOOL && int(ArgKind::dim) == PHLOX_SLOT_INT &&
+              int(ArgKind::real) == PHLOX_SLOT_REAL && int(ArgKind::complex) == PHLOX_SLOT_COMPLEX &&
+              int(ArgKind::string) == PHLOX_SLOT_STRING && int(ArgKind::dtype) == PHLOX_SLOT_DTYPE &&
+              int(ArgKind::device) == PHLOX_SLOT_DEVICE && int(ArgKind::layout) == PHLOX_SLOT_LAYOUT &&
+              int(ArgKind::memory_format) == PHLOX_SLOT_MEMORY_FORMAT && int(ArgKind::generator) == PHLOX_SLOT_GENERATOR &&
+              int(ArgKind::list) == PHLOX_SLOT_LIST);
+
+// --- names and forms
+
+namespace {
+struct HandleTable {
+  std::shared_mutex mutex;
+  std::deque<phlox_op> handles;
+  std::unordered_map<std::string, const phlox_op*> by_name;
+};
+
+}  // namespace
+
+const phlox_op* find_op_handle(std::string_view name) {
+  HandleTable& t = root_object<HandleTable>();
+  const std::string key(name);
+  {
+    std::shared_lock lock(t.mutex);
+    if (auto it = t.by_name.find(key); it != t.by_name.end()) return it->second;
+  }
+  const FormedOp f = find_form(name);
+  if (!f.info) return nullptr;
+  std::unique_lock lock(t.mutex);
+  if (auto it = t.by_name.find(key); it != t.by_name.end()) return it->second;
+  t.handles.push_back({f.info, f.form, key, form_schema(*f.info, f.form)});
+  return t.by_name.emplace(key, &t.handles.back()).first->second;
+}
+
+// --- arguments
+
+namespace {
+
+constexpr uint32_t bit(ArgKind k) { return 1u << int(k); }
+constexpr uint32_t allowed_kinds(ParamType t) {
+  switch (t) {
+    case ParamType::tensor: return bit(ArgKind::value);
+    case ParamType::scalar: return bit(ArgKind::boolean) | bit(ArgKind::dim) | bit(ArgKind::real) | bit(ArgKind::complex);
+    case ParamType::integer: return bit(ArgKind::dim);
+    case ParamType::real: return bit(ArgKind::real);
+    case ParamType::boolean: return bit(ArgKind::boolean);
+    case ParamType::string: return bit(ArgKind::string);
+    case ParamType::dtype: return bit(ArgKind::dtype);
+    case ParamType::device: return bit(ArgKind::device);
+    case ParamType::layout: return bit(ArgKind::layout);
+    case ParamType::memory_format: return bit(ArgKind::memory_format);
+    case ParamType::generator: return bit(ArgKind::generator);
+  }
+  return 0;
+}
+
+const char* kind_name(ArgKind k) {
+  static const char* const names[] = {"none", "a tensor", "a bool", "an int", "a float", "a complex number", "a string", "a dtype",
+                                      "a device", "a layout", "a memory format", "a generator", "a list"};
+  return uint8_t(k) < 13 ? names[int(k)] : "a slot of unknown kind";
+}
+
+class Checker {
+ public:
+  explicit Checker(const phlox_op& op) : op_(op) {}
+
+  SmallVector<Arg, 8> check(std::span<const Arg> given) {
+    const auto& params = op_.info->schema.params;
+    if (given.size() > params.size())
+      error("takes fewer arguments", cat(given.size()), cat("at most ", params.size()));
+    SmallVector<Arg, 8> args(given);
+    for (size_t i = 0; i < args.size(); ++i) args[i] = one(args[i], params[i]);
+    for (size_t i = args.size(); i < params.size(); ++i)
+      if (!params[i].has_default) error(cat("argument '", params[i].name, "' is missing"), cat(args.size(), " arguments"), {});
+    return args;
+  }
+
+ private:
+  Arg one(Arg a, const SchemaParam& p) {
+    if (a.kind == ArgKind::none) {
+      if (!p.optional) error(cat("argument '", p.name, "' may not be none"), "none", cat("a ", param_type_name(p.type)));
+      return a;
+    }
+    if (!p.list) return scalar(a, p, p.name);
+    if (a.kind != ArgKind::list && p.fixed_size > 0) return repeated(scalar(a, p, p.name), p.fixed_size);
+    if (a.kind != ArgKind::list)
+      error(cat("argument '", p.name, "' is of another kind"), kind_name(a.kind), cat("a list of ", param_type_name(p.type)));
+    return items(a, p);
+  }
+
+  Arg items(const Arg& a, const SchemaParam& p) {
+    if (a.count && !a.list) error(cat("argument '", p.name, "' has no items"), "null", {});
+    const uint32_t wanted = allowed_kinds(p.type) | (p.optional_items ? bit(ArgKind::none) : 0);
+    std::vector<Arg>* converted = nullptr;
+    for (uint32_t i = 0; i < a.count; ++i) {
+      const Arg& item = a.list[i];
+      const bool fits = uint8_t(item.kind) < 13 && (wanted >> int(item.kind) & 1);
+      if (fits && !(item.kind == ArgKind::value && !item.bits)) continue;
+      if (!converted) converted = &kept_.emplace_back(a.list, a.list + a.count);
+      (*converted)[i] = scalar(item, p, cat(p.name, "[", i, "]"));
+    }
+    return converted ? Arg::of_list(*converted) : a;
+  }
+
+  Arg repeated(const Arg& a, int n) {
+    return Arg::of_list(kept_.emplace_back(size_t(n), a));
+  }
+
+  Arg scalar(const Arg& a, const SchemaParam& p, const std::string& name) {
+    if (uint8_t(a.kind) < 13 && (allowed_kinds(p.type) >> int(a.kind) & 1)) {
+      if (a.kind == ArgKind::value && !a.bits) error(cat("argument '", name, "' is an undefined tensor"), "undefined", "a tensor");
+      return a;
+    }
+    // What Python would also accept: an int for a float, a bool for an int.
+    if (p.type == ParamType::real && a.kind == ArgKind::dim) return Arg::of_real(double(a.dim));
+    if (p.type == ParamType::real && a.kind == ArgKind::boolean) return Arg::of_real(double(a.bits));
+    if (p.type == ParamType::integer && a.kind == ArgKind::boolean) return Arg::of_dim(int64_t(a.bits));
+    error(cat("argument '", name, "' is of another kind"), kind_name(a.kind), cat("a ", param_type_name(p.type)));
+  }
+
+  [[noreturn]] void error(std::string fact, std::string got, std::string expected) const {
+    fail(ErrorCode::invalid_argument, {.op = op_.name, .fact = std::move(fact), .got = std::move(got),
+                                       .expected = std::move(expected), .remedy = cat("the signature is ", op_.schema)});
+  }
+
+  const phlox_op& op_;
+  std::vector<std::vector<Arg>> kept_;  // moving a vector keeps its items in place
+};
+
+// The device that an argument names, for ops that make tensors.
+Device* named_device(std::span<const Arg> args) {
+  for (const Arg& a : args)
+    if (a.kind == ArgKind::device) return &need_device({int32_t(a.bits), a.extra});
+  return nullptr;
+}
+
+}  // namespace
+
+Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
+  const size_t filled = op.form == OpForm::out ? op.info->schema.returns.size() : 0;
+  if (given.size() < filled)
+    fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the tensors to fill are missing", .got = cat(given.size(), " arguments"),
+                                       .remedy = cat("the signature is ", op.schema)});
+  Checker checker(op);
+  SmallVector<Arg, 8> args = checker.check(given.first(given.size() - filled));
+  Device* const device = named_device(args);
+  Tensor moved;  // an op that names a device takes its tensor there first
+  if (device && args[0].kind == ArgKind::value) {
+    moved = to_device(Tensor::share(reinterpret_cast<TensorImpl*>(args[0].bits)), *device);
+    args[0] = tensor_arg(moved);
+  }
+  Tensors results;
+  if (op.form == OpForm::functional) {
+    results = call_op(*op.info, args, device);
+    if (inference_enabled() && !op.info->op->record.view)
+      for (const Tensor& t : results) t->inference = true;
+  } else if (op.form == OpForm::in_place) {
+    if (args.empty() || args[0].kind != ArgKind::value)
+      fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the first argument is no tensor to change"});
+    call_in_place(*op.info, args);
+    results.push_back(Tensor::share(reinterpret_cast<TensorImpl*>(args[0].bits)));
+  } else {
+    for (const Arg& a : given.last(filled)) {
+      if (a.kind != ArgKind::value || !a.bits)
+        fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "an argument to fill is no tensor", .got = kind_name(a.kind),
+                                           .remedy = cat("the signature is ", op.schema)});
+      results.push_back(Tensor::share(reinterpret_cast<TensorImpl*>(a.bits)));
+    }
+    call_out(*op.info, args, results);
+  }
+  return results;
+}
+
+static Tensors& waiting_results() {
+  static thread_local Tensors results;
+  return results;
+}
+
+}  // namespace phlox
+
+using namespace phlox;
+
+extern "C" {
+
+phlox_status phlox_find_op(const char* name, const phlox_op** out) {
+  return guarded([&] {
+    need_out(out, "find_op");
+    if (!name) null_handle("find_op", "name");
+    const phlox_op* op = find_op_handle(name);
+    if (!op) {
+      std::string near;
+      const std::string_view base = std::string_view(name).substr(0, std::string_view(name).find('.'));
+      for (const OpInfo* i : all_ops())
+        if (i->schema.name == base || i->schema.name == base.substr(0, base.size() - (base.ends_with('_') ? 1 : 0)))
+          near += cat(near.empty() ? "" : ", ", i->schema.full_name());
+      fail(ErrorCode::not_found, {.op = "find_op", .fact = "there is no such op", .got = name, .expected = near});
+    }
+    *out = op;
+  });
+}
+const char* phlox_op_name(const phlox_op* op) { return op->name.c_str(); }
+const char* phlox_op_schema(const phlox_op* op) { return op->schema.c_str(); }
+const char* phlox_op_doc(const phlox_op* op) { return op->info->op->record.doc; }
+
+phlox_status phlox_call(const phlox_op* op, const phlox_slot* args, int32_t n_args, phlox_tensor** outs, int32_t* n_outs,
+                        const char*) {
+  return guarded([&] {
+    if (!op) null_handle("call", "op");
+    if (n_args < 0 || (n_args > 0 && !args)) null_handle("call", "arguments");
+    need_out(n_outs, "call");
+    Tensors& waiting = waiting_results();
+    waiting.clear();
+    Tensors results = call_handle(*op, {reinterpret_cast<const Arg*>(args), size_t(n_args)});
+    const int32_t room = outs ? *n_outs : 0, n = int32_t(results.size());
+    *n_outs = n;
+    if (n > room) {
+      waiting = std::move(results);
+      return;
+    }
+    for (int32_t i = 0; i < n; ++i) outs[i] = to_handle(std::move(results[size_t(i)]));
+  });
+}
+
+int32_t phlox_take_results(phlox_tensor** outs, int32_t room) {
+  Tensors& waiting = waiting_results();
+  int32_t n = 0;
+  if (room < int32_t(waiting.size()) || !outs) return 0;
+  for (Tensor& t : waiting) outs[n++] = to_handle(std::move(t));
+  waiting.clear();
+  return n;
+}
+
+}  // extern "C"

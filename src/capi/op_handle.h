@@ -1,0 +1,25 @@
+// phlox_op: an op by the name that a user calls it, which is the functional op itself or one of the forms derived from
+// it. Handles are made on first look-up and live as long as the process.
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "eager/call.h"
+#include "ops/forms.h"
+#include "phlox/phlox.h"
+
+struct phlox_op {
+  const phlox::OpInfo* info;
+  phlox::OpForm form;
+  std::string name, schema;
+};
+
+namespace phlox {
+
+const phlox_op* find_op_handle(std::string_view name);  // null when there is no such op or form
+
+// Checks the arguments against the schema, converts what may stand for something else, and runs the op. Results of the
+// in-place and out forms are the tensors that were changed.
+Tensors call_handle(const phlox_op& op, std::span<const Arg> args);
+
+}  // namespace phlox
