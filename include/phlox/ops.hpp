@@ -2062,6 +2062,14 @@ inline void frac_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("frac.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor> frexp(const Tensor& self) {
+  static const detail::Op op_("frexp.Tensor");
+  return op_.call_tuple<2>({detail::slot(self)});
+}
+inline void frexp_out(const Tensor& out0, const Tensor& out1, const Tensor& self) {
+  static const detail::Op op_("frexp.out");
+  op_.call_out({detail::slot(self), detail::slot(out0), detail::slot(out1)});
+}
 inline Tensor full(List<int64_t> size, const Scalar& fill_value, const TensorOptions& options = {}) {
   static const detail::Op op_("full");
   const detail::Slots s_size(size);
@@ -2080,6 +2088,19 @@ inline Tensor gather(const Tensor& self, int64_t dim, const Tensor& index, bool 
 inline void gather_out(const Tensor& out, const Tensor& self, int64_t dim, const Tensor& index, bool sparse_grad = false) {
   static const detail::Op op_("gather.out");
   op_.call_out({detail::slot(self), detail::slot(dim), detail::slot(index), detail::slot(sparse_grad), detail::slot(out)});
+}
+inline Tensor gcd(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("gcd");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline const Tensor& gcd_(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("gcd_");
+  op_.call_in_place({detail::slot(self), detail::slot(other)});
+  return self;
+}
+inline void gcd_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("gcd.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
 inline Tensor ge(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("ge.Tensor");
@@ -2344,6 +2365,45 @@ inline void hypot_out(const Tensor& out, const Tensor& self, const Tensor& other
   static const detail::Op op_("hypot.out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
+inline Tensor i0(const Tensor& self) {
+  static const detail::Op op_("i0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& i0_(const Tensor& self) {
+  static const detail::Op op_("i0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void i0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("i0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor igamma(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igamma");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline const Tensor& igamma_(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igamma_");
+  op_.call_in_place({detail::slot(self), detail::slot(other)});
+  return self;
+}
+inline void igamma_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igamma.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline Tensor igammac(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igammac");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline const Tensor& igammac_(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igammac_");
+  op_.call_in_place({detail::slot(self), detail::slot(other)});
+  return self;
+}
+inline void igammac_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("igammac.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
 inline Tensor index(const Tensor& self, TensorList indices) {
   static const detail::Op op_("index.Tensor");
   const detail::Slots s_indices(indices);
@@ -2507,6 +2567,19 @@ inline Tensor layer_norm(const Tensor& input, List<int64_t> normalized_shape, co
   static const detail::Op op_("layer_norm");
   const detail::Slots s_normalized_shape(normalized_shape);
   return op_.call1({detail::slot(input), s_normalized_shape.slot(), detail::slot(weight), detail::slot(bias), detail::slot(eps), detail::slot(cudnn_enable)});
+}
+inline Tensor lcm(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("lcm");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline const Tensor& lcm_(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("lcm_");
+  op_.call_in_place({detail::slot(self), detail::slot(other)});
+  return self;
+}
+inline void lcm_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("lcm.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
 inline Tensor ldexp(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("ldexp.Tensor");
@@ -3297,6 +3370,14 @@ inline void mv_out(const Tensor& out, const Tensor& self, const Tensor& vec) {
   static const detail::Op op_("mv.out");
   op_.call_out({detail::slot(self), detail::slot(vec), detail::slot(out)});
 }
+inline Tensor mvlgamma(const Tensor& self, int64_t p) {
+  static const detail::Op op_("mvlgamma");
+  return op_.call1({detail::slot(self), detail::slot(p)});
+}
+inline void mvlgamma_out(const Tensor& out, const Tensor& self, int64_t p) {
+  static const detail::Op op_("mvlgamma.out");
+  op_.call_out({detail::slot(self), detail::slot(p), detail::slot(out)});
+}
 inline Tensor nan_to_num(const Tensor& self, std::optional<double> nan = std::nullopt, std::optional<double> posinf = std::nullopt, std::optional<double> neginf = std::nullopt) {
   static const detail::Op op_("nan_to_num");
   return op_.call1({detail::slot(self), detail::slot(nan), detail::slot(posinf), detail::slot(neginf)});
@@ -3641,6 +3722,14 @@ inline Tensor permute_copy(const Tensor& self, List<int64_t> dims) {
 inline Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, bool log_input, bool full, double eps, int64_t reduction) {
   static const detail::Op op_("poisson_nll_loss");
   return op_.call1({detail::slot(input), detail::slot(target), detail::slot(log_input), detail::slot(full), detail::slot(eps), detail::slot(reduction)});
+}
+inline Tensor polygamma(int64_t n, const Tensor& self) {
+  static const detail::Op op_("polygamma");
+  return op_.call1({detail::slot(n), detail::slot(self)});
+}
+inline void polygamma_out(const Tensor& out, int64_t n, const Tensor& self) {
+  static const detail::Op op_("polygamma.out");
+  op_.call_out({detail::slot(n), detail::slot(self), detail::slot(out)});
 }
 inline Tensor positive(const Tensor& self) {
   static const detail::Op op_("positive");
@@ -4265,6 +4354,162 @@ inline std::tuple<Tensor, Tensor> sort(const Tensor& self, std::optional<bool> s
   static const detail::Op op_("sort.stable");
   return op_.call_tuple<2>({detail::slot(self), detail::slot(stable), detail::slot(dim), detail::slot(descending)});
 }
+inline Tensor special_airy_ai(const Tensor& x) {
+  static const detail::Op op_("special_airy_ai");
+  return op_.call1({detail::slot(x)});
+}
+inline void special_airy_ai_out(const Tensor& out, const Tensor& x) {
+  static const detail::Op op_("special_airy_ai.out");
+  op_.call_out({detail::slot(x), detail::slot(out)});
+}
+inline Tensor special_bessel_j0(const Tensor& self) {
+  static const detail::Op op_("special_bessel_j0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_bessel_j0_(const Tensor& self) {
+  static const detail::Op op_("special_bessel_j0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_bessel_j0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_bessel_j0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_bessel_j1(const Tensor& self) {
+  static const detail::Op op_("special_bessel_j1");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_bessel_j1_(const Tensor& self) {
+  static const detail::Op op_("special_bessel_j1_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_bessel_j1_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_bessel_j1.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_bessel_y0(const Tensor& self) {
+  static const detail::Op op_("special_bessel_y0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_bessel_y0_(const Tensor& self) {
+  static const detail::Op op_("special_bessel_y0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_bessel_y0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_bessel_y0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_bessel_y1(const Tensor& self) {
+  static const detail::Op op_("special_bessel_y1");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_bessel_y1_(const Tensor& self) {
+  static const detail::Op op_("special_bessel_y1_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_bessel_y1_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_bessel_y1.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_chebyshev_polynomial_t(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_t(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_t(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_chebyshev_polynomial_t_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_t_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_t_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_t.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_chebyshev_polynomial_u(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_u(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_u(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_chebyshev_polynomial_u_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_u_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_u_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_u.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_chebyshev_polynomial_v(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_v(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_v(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_chebyshev_polynomial_v_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_v_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_v_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_v.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_chebyshev_polynomial_w(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_w(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_chebyshev_polynomial_w(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_chebyshev_polynomial_w_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_w_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_chebyshev_polynomial_w_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_chebyshev_polynomial_w.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
 inline Tensor special_digamma(const Tensor& self) {
   static const detail::Op op_("special_digamma");
   return op_.call1({detail::slot(self)});
@@ -4315,6 +4560,19 @@ inline const Tensor& special_erfc_(const Tensor& self) {
 }
 inline void special_erfc_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_erfc.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_erfcx(const Tensor& self) {
+  static const detail::Op op_("special_erfcx");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_erfcx_(const Tensor& self) {
+  static const detail::Op op_("special_erfcx_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_erfcx_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_erfcx.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
 inline Tensor special_erfinv(const Tensor& self) {
@@ -4369,6 +4627,22 @@ inline void special_expm1_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_expm1.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline Tensor special_gammainc(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_gammainc");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline void special_gammainc_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_gammainc.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline Tensor special_gammaincc(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_gammaincc");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline void special_gammaincc_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_gammaincc.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
 inline Tensor special_gammaln(const Tensor& self) {
   static const detail::Op op_("special_gammaln");
   return op_.call1({detail::slot(self)});
@@ -4382,6 +4656,154 @@ inline void special_gammaln_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_gammaln.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline Tensor special_hermite_polynomial_h(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_h");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_hermite_polynomial_h(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_h.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_hermite_polynomial_h(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_hermite_polynomial_h.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_hermite_polynomial_h_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_h.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_hermite_polynomial_h_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_h.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_hermite_polynomial_h_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_hermite_polynomial_h.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_hermite_polynomial_he(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_he");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_hermite_polynomial_he(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_he.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_hermite_polynomial_he(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_hermite_polynomial_he.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_hermite_polynomial_he_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_he.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_hermite_polynomial_he_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_hermite_polynomial_he.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_hermite_polynomial_he_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_hermite_polynomial_he.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_i0(const Tensor& self) {
+  static const detail::Op op_("special_i0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_i0_(const Tensor& self) {
+  static const detail::Op op_("special_i0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_i0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_i0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_i0e(const Tensor& self) {
+  static const detail::Op op_("special_i0e");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_i0e_(const Tensor& self) {
+  static const detail::Op op_("special_i0e_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_i0e_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_i0e.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_i1(const Tensor& self) {
+  static const detail::Op op_("special_i1");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_i1_(const Tensor& self) {
+  static const detail::Op op_("special_i1_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_i1_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_i1.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_i1e(const Tensor& self) {
+  static const detail::Op op_("special_i1e");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_i1e_(const Tensor& self) {
+  static const detail::Op op_("special_i1e_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_i1e_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_i1e.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_laguerre_polynomial_l(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_laguerre_polynomial_l(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_laguerre_polynomial_l(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_laguerre_polynomial_l_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_laguerre_polynomial_l_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_laguerre_polynomial_l_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_laguerre_polynomial_l.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_legendre_polynomial_p(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_legendre_polynomial_p");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_legendre_polynomial_p(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_legendre_polynomial_p.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_legendre_polynomial_p(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_legendre_polynomial_p.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_legendre_polynomial_p_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_legendre_polynomial_p.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_legendre_polynomial_p_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_legendre_polynomial_p.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_legendre_polynomial_p_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_legendre_polynomial_p.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
 inline Tensor special_log1p(const Tensor& self) {
   static const detail::Op op_("special_log1p");
   return op_.call1({detail::slot(self)});
@@ -4393,6 +4815,19 @@ inline const Tensor& special_log1p_(const Tensor& self) {
 }
 inline void special_log1p_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_log1p.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_log_ndtr(const Tensor& self) {
+  static const detail::Op op_("special_log_ndtr");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_log_ndtr_(const Tensor& self) {
+  static const detail::Op op_("special_log_ndtr_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_log_ndtr_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_log_ndtr.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
 inline Tensor special_log_softmax(const Tensor& self, int64_t dim, std::optional<DType> dtype = std::nullopt) {
@@ -4417,6 +4852,66 @@ inline void special_logsumexp_out(const Tensor& out, const Tensor& self, List<in
   const detail::Slots s_dim(dim, true);
   op_.call_out({detail::slot(self), s_dim.slot(), detail::slot(keepdim), detail::slot(out)});
 }
+inline Tensor special_modified_bessel_i0(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_modified_bessel_i0_(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_modified_bessel_i0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_modified_bessel_i1(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i1");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_modified_bessel_i1_(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i1_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_modified_bessel_i1_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_i1.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_modified_bessel_k0(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k0");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_modified_bessel_k0_(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k0_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_modified_bessel_k0_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k0.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_modified_bessel_k1(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k1");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_modified_bessel_k1_(const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k1_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_modified_bessel_k1_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_modified_bessel_k1.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_multigammaln(const Tensor& self, int64_t p) {
+  static const detail::Op op_("special_multigammaln");
+  return op_.call1({detail::slot(self), detail::slot(p)});
+}
+inline void special_multigammaln_out(const Tensor& out, const Tensor& self, int64_t p) {
+  static const detail::Op op_("special_multigammaln.out");
+  op_.call_out({detail::slot(self), detail::slot(p), detail::slot(out)});
+}
 inline Tensor special_ndtr(const Tensor& self) {
   static const detail::Op op_("special_ndtr");
   return op_.call1({detail::slot(self)});
@@ -4429,6 +4924,27 @@ inline const Tensor& special_ndtr_(const Tensor& self) {
 inline void special_ndtr_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_ndtr.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_ndtri(const Tensor& self) {
+  static const detail::Op op_("special_ndtri");
+  return op_.call1({detail::slot(self)});
+}
+inline const Tensor& special_ndtri_(const Tensor& self) {
+  static const detail::Op op_("special_ndtri_");
+  op_.call_in_place({detail::slot(self)});
+  return self;
+}
+inline void special_ndtri_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("special_ndtri.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor special_polygamma(int64_t n, const Tensor& self) {
+  static const detail::Op op_("special_polygamma");
+  return op_.call1({detail::slot(n), detail::slot(self)});
+}
+inline void special_polygamma_out(const Tensor& out, int64_t n, const Tensor& self) {
+  static const detail::Op op_("special_polygamma.out");
+  op_.call_out({detail::slot(n), detail::slot(self), detail::slot(out)});
 }
 inline Tensor special_psi(const Tensor& self) {
   static const detail::Op op_("special_psi");
@@ -4456,6 +4972,118 @@ inline void special_round_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("special_round.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline Tensor special_scaled_modified_bessel_k0(const Tensor& x) {
+  static const detail::Op op_("special_scaled_modified_bessel_k0");
+  return op_.call1({detail::slot(x)});
+}
+inline void special_scaled_modified_bessel_k0_out(const Tensor& out, const Tensor& x) {
+  static const detail::Op op_("special_scaled_modified_bessel_k0.out");
+  op_.call_out({detail::slot(x), detail::slot(out)});
+}
+inline Tensor special_scaled_modified_bessel_k1(const Tensor& x) {
+  static const detail::Op op_("special_scaled_modified_bessel_k1");
+  return op_.call1({detail::slot(x)});
+}
+inline void special_scaled_modified_bessel_k1_out(const Tensor& out, const Tensor& x) {
+  static const detail::Op op_("special_scaled_modified_bessel_k1.out");
+  op_.call_out({detail::slot(x), detail::slot(out)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_t(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_t(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_t(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_shifted_chebyshev_polynomial_t_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_t_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_t_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_t.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_u(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_u(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_u(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_shifted_chebyshev_polynomial_u_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_u_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_u_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_u.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_v(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_v(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_v(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_shifted_chebyshev_polynomial_v_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_v_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_v_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_v.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_w(const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_w(const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w.x_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline Tensor special_shifted_chebyshev_polynomial_w(const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w.n_scalar");
+  return op_.call1({detail::slot(x), detail::slot(n)});
+}
+inline void special_shifted_chebyshev_polynomial_w_out(const Tensor& out, const Tensor& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w.out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_w_out(const Tensor& out, const Scalar& x, const Tensor& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w.x_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
+inline void special_shifted_chebyshev_polynomial_w_out(const Tensor& out, const Tensor& x, const Scalar& n) {
+  static const detail::Op op_("special_shifted_chebyshev_polynomial_w.n_scalar_out");
+  op_.call_out({detail::slot(x), detail::slot(n), detail::slot(out)});
+}
 inline Tensor special_sinc(const Tensor& self) {
   static const detail::Op op_("special_sinc");
   return op_.call1({detail::slot(self)});
@@ -4472,6 +5100,14 @@ inline void special_sinc_out(const Tensor& out, const Tensor& self) {
 inline Tensor special_softmax(const Tensor& self, int64_t dim, std::optional<DType> dtype = std::nullopt) {
   static const detail::Op op_("special_softmax");
   return op_.call1({detail::slot(self), detail::slot(dim), detail::slot(dtype)});
+}
+inline Tensor special_spherical_bessel_j0(const Tensor& x) {
+  static const detail::Op op_("special_spherical_bessel_j0");
+  return op_.call1({detail::slot(x)});
+}
+inline void special_spherical_bessel_j0_out(const Tensor& out, const Tensor& x) {
+  static const detail::Op op_("special_spherical_bessel_j0.out");
+  op_.call_out({detail::slot(x), detail::slot(out)});
 }
 inline Tensor special_xlog1py(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("special_xlog1py");
@@ -4519,6 +5155,30 @@ inline void special_xlogy_out(const Tensor& out, const Tensor& self, const Scala
 }
 inline void special_xlogy_out(const Tensor& out, const Scalar& self, const Tensor& other) {
   static const detail::Op op_("special_xlogy.self_scalar_out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline Tensor special_zeta(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_zeta");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline Tensor special_zeta(const Scalar& self, const Tensor& other) {
+  static const detail::Op op_("special_zeta.self_scalar");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline Tensor special_zeta(const Tensor& self, const Scalar& other) {
+  static const detail::Op op_("special_zeta.other_scalar");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline void special_zeta_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("special_zeta.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline void special_zeta_out(const Tensor& out, const Scalar& self, const Tensor& other) {
+  static const detail::Op op_("special_zeta.self_scalar_out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline void special_zeta_out(const Tensor& out, const Tensor& self, const Scalar& other) {
+  static const detail::Op op_("special_zeta.other_scalar_out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
 inline std::vector<Tensor> split(const Tensor& self, int64_t split_size, int64_t dim = 0) {
@@ -5410,8 +6070,11 @@ inline const Tensor& Tensor::fmod_(const Tensor& other) const { return v1::fmod_
 inline const Tensor& Tensor::fmod_(const Scalar& other) const { return v1::fmod_(*this, other); }
 inline Tensor Tensor::frac() const { return v1::frac(*this); }
 inline const Tensor& Tensor::frac_() const { return v1::frac_(*this); }
+inline std::tuple<Tensor, Tensor> Tensor::frexp() const { return v1::frexp(*this); }
 inline Tensor Tensor::full_like(const Scalar& fill_value, const TensorOptions& options) const { return v1::full_like(*this, fill_value, options); }
 inline Tensor Tensor::gather(int64_t dim, const Tensor& index, bool sparse_grad) const { return v1::gather(*this, dim, index, sparse_grad); }
+inline Tensor Tensor::gcd(const Tensor& other) const { return v1::gcd(*this, other); }
+inline const Tensor& Tensor::gcd_(const Tensor& other) const { return v1::gcd_(*this, other); }
 inline Tensor Tensor::ge(const Tensor& other) const { return v1::ge(*this, other); }
 inline Tensor Tensor::ge(const Scalar& other) const { return v1::ge(*this, other); }
 inline const Tensor& Tensor::ge_(const Tensor& other) const { return v1::ge_(*this, other); }
@@ -5450,6 +6113,12 @@ inline std::vector<Tensor> Tensor::hsplit(List<int64_t> indices) const { return 
 inline Tensor Tensor::huber_loss(const Tensor& target, int64_t reduction, double delta) const { return v1::huber_loss(*this, target, reduction, delta); }
 inline Tensor Tensor::hypot(const Tensor& other) const { return v1::hypot(*this, other); }
 inline const Tensor& Tensor::hypot_(const Tensor& other) const { return v1::hypot_(*this, other); }
+inline Tensor Tensor::i0() const { return v1::i0(*this); }
+inline const Tensor& Tensor::i0_() const { return v1::i0_(*this); }
+inline Tensor Tensor::igamma(const Tensor& other) const { return v1::igamma(*this, other); }
+inline const Tensor& Tensor::igamma_(const Tensor& other) const { return v1::igamma_(*this, other); }
+inline Tensor Tensor::igammac(const Tensor& other) const { return v1::igammac(*this, other); }
+inline const Tensor& Tensor::igammac_(const Tensor& other) const { return v1::igammac_(*this, other); }
 inline Tensor Tensor::index_add(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add(*this, dim, index, source, alpha); }
 inline const Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add_(*this, dim, index, source, alpha); }
 inline Tensor Tensor::index_copy(int64_t dim, const Tensor& index, const Tensor& source) const { return v1::index_copy(*this, dim, index, source); }
@@ -5473,6 +6142,8 @@ inline Tensor Tensor::isreal() const { return v1::isreal(*this); }
 inline Tensor Tensor::kl_div(const Tensor& target, int64_t reduction, bool log_target) const { return v1::kl_div(*this, target, reduction, log_target); }
 inline std::tuple<Tensor, Tensor> Tensor::kthvalue(int64_t k, int64_t dim, bool keepdim) const { return v1::kthvalue(*this, k, dim, keepdim); }
 inline Tensor Tensor::l1_loss(const Tensor& target, int64_t reduction) const { return v1::l1_loss(*this, target, reduction); }
+inline Tensor Tensor::lcm(const Tensor& other) const { return v1::lcm(*this, other); }
+inline const Tensor& Tensor::lcm_(const Tensor& other) const { return v1::lcm_(*this, other); }
 inline Tensor Tensor::ldexp(const Tensor& other) const { return v1::ldexp(*this, other); }
 inline const Tensor& Tensor::ldexp_(const Tensor& other) const { return v1::ldexp_(*this, other); }
 inline Tensor Tensor::le(const Tensor& other) const { return v1::le(*this, other); }
@@ -5579,6 +6250,7 @@ inline Tensor Tensor::multiply(const Scalar& other) const { return v1::multiply(
 inline const Tensor& Tensor::multiply_(const Tensor& other) const { return v1::multiply_(*this, other); }
 inline const Tensor& Tensor::multiply_(const Scalar& other) const { return v1::multiply_(*this, other); }
 inline Tensor Tensor::mv(const Tensor& vec) const { return v1::mv(*this, vec); }
+inline Tensor Tensor::mvlgamma(int64_t p) const { return v1::mvlgamma(*this, p); }
 inline Tensor Tensor::nan_to_num(std::optional<double> nan, std::optional<double> posinf, std::optional<double> neginf) const { return v1::nan_to_num(*this, nan, posinf, neginf); }
 inline const Tensor& Tensor::nan_to_num_(std::optional<double> nan, std::optional<double> posinf, std::optional<double> neginf) const { return v1::nan_to_num_(*this, nan, posinf, neginf); }
 inline Tensor Tensor::nanmean(OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::nanmean(*this, dim, keepdim, dtype); }
@@ -5717,6 +6389,14 @@ inline Tensor Tensor::softplus(const Scalar& beta, const Scalar& threshold) cons
 inline Tensor Tensor::softshrink(const Scalar& lambd) const { return v1::softshrink(*this, lambd); }
 inline std::tuple<Tensor, Tensor> Tensor::sort(int64_t dim, bool descending) const { return v1::sort(*this, dim, descending); }
 inline std::tuple<Tensor, Tensor> Tensor::sort(std::optional<bool> stable, int64_t dim, bool descending) const { return v1::sort(*this, stable, dim, descending); }
+inline Tensor Tensor::special_bessel_j0() const { return v1::special_bessel_j0(*this); }
+inline const Tensor& Tensor::special_bessel_j0_() const { return v1::special_bessel_j0_(*this); }
+inline Tensor Tensor::special_bessel_j1() const { return v1::special_bessel_j1(*this); }
+inline const Tensor& Tensor::special_bessel_j1_() const { return v1::special_bessel_j1_(*this); }
+inline Tensor Tensor::special_bessel_y0() const { return v1::special_bessel_y0(*this); }
+inline const Tensor& Tensor::special_bessel_y0_() const { return v1::special_bessel_y0_(*this); }
+inline Tensor Tensor::special_bessel_y1() const { return v1::special_bessel_y1(*this); }
+inline const Tensor& Tensor::special_bessel_y1_() const { return v1::special_bessel_y1_(*this); }
 inline Tensor Tensor::special_digamma() const { return v1::special_digamma(*this); }
 inline const Tensor& Tensor::special_digamma_() const { return v1::special_digamma_(*this); }
 inline Tensor Tensor::special_entr() const { return v1::special_entr(*this); }
@@ -5725,6 +6405,8 @@ inline Tensor Tensor::special_erf() const { return v1::special_erf(*this); }
 inline const Tensor& Tensor::special_erf_() const { return v1::special_erf_(*this); }
 inline Tensor Tensor::special_erfc() const { return v1::special_erfc(*this); }
 inline const Tensor& Tensor::special_erfc_() const { return v1::special_erfc_(*this); }
+inline Tensor Tensor::special_erfcx() const { return v1::special_erfcx(*this); }
+inline const Tensor& Tensor::special_erfcx_() const { return v1::special_erfcx_(*this); }
 inline Tensor Tensor::special_erfinv() const { return v1::special_erfinv(*this); }
 inline const Tensor& Tensor::special_erfinv_() const { return v1::special_erfinv_(*this); }
 inline Tensor Tensor::special_exp2() const { return v1::special_exp2(*this); }
@@ -5733,15 +6415,38 @@ inline Tensor Tensor::special_expit() const { return v1::special_expit(*this); }
 inline const Tensor& Tensor::special_expit_() const { return v1::special_expit_(*this); }
 inline Tensor Tensor::special_expm1() const { return v1::special_expm1(*this); }
 inline const Tensor& Tensor::special_expm1_() const { return v1::special_expm1_(*this); }
+inline Tensor Tensor::special_gammainc(const Tensor& other) const { return v1::special_gammainc(*this, other); }
+inline Tensor Tensor::special_gammaincc(const Tensor& other) const { return v1::special_gammaincc(*this, other); }
 inline Tensor Tensor::special_gammaln() const { return v1::special_gammaln(*this); }
 inline const Tensor& Tensor::special_gammaln_() const { return v1::special_gammaln_(*this); }
+inline Tensor Tensor::special_i0() const { return v1::special_i0(*this); }
+inline const Tensor& Tensor::special_i0_() const { return v1::special_i0_(*this); }
+inline Tensor Tensor::special_i0e() const { return v1::special_i0e(*this); }
+inline const Tensor& Tensor::special_i0e_() const { return v1::special_i0e_(*this); }
+inline Tensor Tensor::special_i1() const { return v1::special_i1(*this); }
+inline const Tensor& Tensor::special_i1_() const { return v1::special_i1_(*this); }
+inline Tensor Tensor::special_i1e() const { return v1::special_i1e(*this); }
+inline const Tensor& Tensor::special_i1e_() const { return v1::special_i1e_(*this); }
 inline Tensor Tensor::special_log1p() const { return v1::special_log1p(*this); }
 inline const Tensor& Tensor::special_log1p_() const { return v1::special_log1p_(*this); }
+inline Tensor Tensor::special_log_ndtr() const { return v1::special_log_ndtr(*this); }
+inline const Tensor& Tensor::special_log_ndtr_() const { return v1::special_log_ndtr_(*this); }
 inline Tensor Tensor::special_log_softmax(int64_t dim, std::optional<DType> dtype) const { return v1::special_log_softmax(*this, dim, dtype); }
 inline Tensor Tensor::special_logit(std::optional<double> eps) const { return v1::special_logit(*this, eps); }
 inline Tensor Tensor::special_logsumexp(List<int64_t> dim, bool keepdim) const { return v1::special_logsumexp(*this, dim, keepdim); }
+inline Tensor Tensor::special_modified_bessel_i0() const { return v1::special_modified_bessel_i0(*this); }
+inline const Tensor& Tensor::special_modified_bessel_i0_() const { return v1::special_modified_bessel_i0_(*this); }
+inline Tensor Tensor::special_modified_bessel_i1() const { return v1::special_modified_bessel_i1(*this); }
+inline const Tensor& Tensor::special_modified_bessel_i1_() const { return v1::special_modified_bessel_i1_(*this); }
+inline Tensor Tensor::special_modified_bessel_k0() const { return v1::special_modified_bessel_k0(*this); }
+inline const Tensor& Tensor::special_modified_bessel_k0_() const { return v1::special_modified_bessel_k0_(*this); }
+inline Tensor Tensor::special_modified_bessel_k1() const { return v1::special_modified_bessel_k1(*this); }
+inline const Tensor& Tensor::special_modified_bessel_k1_() const { return v1::special_modified_bessel_k1_(*this); }
+inline Tensor Tensor::special_multigammaln(int64_t p) const { return v1::special_multigammaln(*this, p); }
 inline Tensor Tensor::special_ndtr() const { return v1::special_ndtr(*this); }
 inline const Tensor& Tensor::special_ndtr_() const { return v1::special_ndtr_(*this); }
+inline Tensor Tensor::special_ndtri() const { return v1::special_ndtri(*this); }
+inline const Tensor& Tensor::special_ndtri_() const { return v1::special_ndtri_(*this); }
 inline Tensor Tensor::special_psi() const { return v1::special_psi(*this); }
 inline const Tensor& Tensor::special_psi_() const { return v1::special_psi_(*this); }
 inline Tensor Tensor::special_round() const { return v1::special_round(*this); }
@@ -5753,6 +6458,8 @@ inline Tensor Tensor::special_xlog1py(const Tensor& other) const { return v1::sp
 inline Tensor Tensor::special_xlog1py(const Scalar& other) const { return v1::special_xlog1py(*this, other); }
 inline Tensor Tensor::special_xlogy(const Tensor& other) const { return v1::special_xlogy(*this, other); }
 inline Tensor Tensor::special_xlogy(const Scalar& other) const { return v1::special_xlogy(*this, other); }
+inline Tensor Tensor::special_zeta(const Tensor& other) const { return v1::special_zeta(*this, other); }
+inline Tensor Tensor::special_zeta(const Scalar& other) const { return v1::special_zeta(*this, other); }
 inline std::vector<Tensor> Tensor::split(int64_t split_size, int64_t dim) const { return v1::split(*this, split_size, dim); }
 inline std::vector<Tensor> Tensor::split(List<int64_t> split_size, int64_t dim) const { return v1::split(*this, split_size, dim); }
 inline std::vector<Tensor> Tensor::split_copy(int64_t split_size, int64_t dim) const { return v1::split_copy(*this, split_size, dim); }
