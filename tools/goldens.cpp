@@ -21,7 +21,7 @@ namespace phlox {
 namespace {
 
 constexpr const char* usage =
-    "usage: goldens DIR [--dtype D]... [--op NAME] [--case NAME] [--engine interpreter] [--device cpu]\n"
+    "usage: goldens DIR [--dtype D]... [--op NAME] [--case NAME] [--engine interpreter|eager|compiled] [--device cpu|cuda]\n"
     "               [--fraction F [--seed S]] [--threads N] [--known FILE] [--floor N] [--list] [--print] [--verbose]\n"
     "  --known FILE  names of cases that may fail: others that fail, and listed ones that pass, are errors\n"
     "  --floor N     succeed when at least N cases pass\n"
@@ -95,8 +95,10 @@ std::vector<std::string> dtypes_in(const std::string& folder) {
 }
 
 std::unique_ptr<GoldenEngine> make_engine(const Options& o) {
-  if (o.device != "cpu") bad_usage(cat("no device ", o.device));
+  if (o.engine == "eager") return eager_engine(o.device);
+  if (o.device != "cpu") bad_usage(cat("no device ", o.device, " for this engine"));
   if (o.engine == "interpreter") return interpreter_engine(o.print);
+  if (o.engine == "compiled") return compiled_engine(o.print);
   bad_usage(cat("no engine ", o.engine));
 }
 

@@ -34,7 +34,9 @@ static Vals stack_rule(const Args& a) {
   const int d = wrap_dim(a.i(1), v[0].rank() + 1, a.name());
   const Dims shape = v[0].shape();
   for (Val& x : v) {
-    if (!(x.shape() == shape)) a.error("tensors of different shapes", cat(shape_text(shape), " and ", shape_text(x.shape())), "one shape");
+    bool fits = x.rank() == int(shape.size());
+    for (int k = 0; fits && k < x.rank(); ++k) fits = dim_eq(x.size(k), shape[size_t(k)]);
+    if (!fits) a.error("tensors of different shapes", cat(shape_text(shape), " and ", shape_text(x.shape())), "one shape");
     x = unsqueeze(x, d);
   }
   return {joined(a, v, d)};

@@ -487,7 +487,9 @@ static constexpr Op op_meshgrid_indexing{{
 
 // `where` is the view of self's linear positions.
 static Val replaced(const Args& a, Val x, Val src, Val where) {
-  if (!(src.shape() == where.shape()))
+  bool fits = src.rank() == where.rank();
+  for (int d = 0; fits && d < src.rank(); ++d) fits = dim_eq(src.size(d), where.size(d));
+  if (!fits)
     a.error("src does not have the shape of the part", shape_text(src.shape()), shape_text(where.shape()));
   const Dim n = where.numel();
   const Val flat = scatter(reshape(x, {x.numel()}), {reshape(where, {n})}, {0}, reshape(cast(src, x.dtype()), {n}), ScatterMode::set);
