@@ -22,6 +22,8 @@ class GoldenEngine {
 };
 
 std::unique_ptr<GoldenEngine> interpreter_engine(bool print);  // print: each case's graph, to stdout
+std::unique_ptr<GoldenEngine> compiled_engine(bool print);
+std::unique_ptr<GoldenEngine> eager_engine(const std::string& device);
 
 // --- shared by engines
 

@@ -1,8 +1,11 @@
-// The engine "interpreter": the case as one Graph with its gradient appended, run by the graph interpreter.
+// The engines "interpreter" and "compiled": the case as one Graph with its gradient appended, run by the graph interpreter
+// or as one program.
 #include <cstdio>
 #include <unordered_map>
 
 #include "base/error.h"
+#include "compile/compile.h"
+#include "eager/signature.h"
 #include "golden_engine.h"
 #include "ops/host_args.h"
 #include "ops/interpret.h"
@@ -12,6 +15,8 @@
 namespace phlox {
 
 namespace {
+
+using RunGraph = std::vector<HostTensor> (*)(const Graph& g, std::span<const HostTensor> inputs);
 
 // Results of ops whose sizes depend on data: they are run while the graph is built, and become inputs of it.
 using Known = std::unordered_map<std::string, std::vector<HostTensor>>;
@@ -58,7 +63,7 @@ class GraphCase {
     return {};
   }
 
-  GoldenResult run() {
+  GoldenResult run(RunGraph run_graph) {
     std::vector<Val> outputs;
     for (const GoldenArg& o : case_.outputs) {
       const Vals& v = values_.at(o.text);
@@ -79,7 +84,7 @@ class GraphCase {
     }
     builder_.outputs(outputs);
     if (print_) std::fputs(print_graph(graph_).c_str(), stdout);
-    const std::vector<HostTensor> all = interpret_graph(prune(graph_), data_);
+    const std::vector<HostTensor> all = run_graph(prune(graph_), data_);
     GoldenResult r;
     r.outputs.assign(all.begin(), all.begin() + int64_t(count));
     size_t next = count;
@@ -134,25 +139,47 @@ class GraphCase {
   uint32_t group_ = 0;
 };
 
-class InterpreterEngine : public GoldenEngine {
+std::vector<HostTensor> interpret(const Graph& g, std::span<const HostTensor> inputs) { return interpret_graph(g, inputs); }
+
+std::vector<HostTensor> compile_and_run(const Graph& g, std::span<const HostTensor> inputs) {
+  Device& device = cpu_device();
+  const Ref<Executable> e = make_executable(compile_graph(g, device.target()), device);
+  const Executable::Plan& plan = e->plan({});
+  SmallVector<void*, 8> in, out;
+  const SmallVector<int64_t, 8> numbers(inputs.size(), 0);
+  for (const HostTensor& t : inputs) in.push_back(t.data);
+  std::vector<HostTensor> results;
+  const Program& p = e->program();
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    if (p.output_alias[i] >= 0) results.push_back(inputs[size_t(p.output_alias[i])]);
+    else results.push_back(make_host_tensor(p.outputs[i].dtype, plan.output_shapes[i]));
+    out.push_back(p.output_alias[i] >= 0 ? nullptr : results.back().data);
+  }
+  e->run(plan, in, numbers, out, 0);
+  return results;
+}
+
+class GraphEngine : public GoldenEngine {
  public:
-  explicit InterpreterEngine(bool print) : print_(print) {}
+  GraphEngine(RunGraph run_graph, bool print) : run_graph_(run_graph), print_(print) {}
   GoldenResult run(const GoldenFile& file, const GoldenCase& c) override {
     for (Known known;;) {
       GraphCase g(file, c, known, print_);
       std::vector<HostTensor> results;
       const std::string first = g.build(results);
-      if (first.empty()) return g.run();
+      if (first.empty()) return g.run(run_graph_);
       known[first] = std::move(results);
     }
   }
 
  private:
+  const RunGraph run_graph_;
   const bool print_;
 };
 
 }  // namespace
 
-std::unique_ptr<GoldenEngine> interpreter_engine(bool print) { return std::make_unique<InterpreterEngine>(print); }
+std::unique_ptr<GoldenEngine> interpreter_engine(bool print) { return std::make_unique<GraphEngine>(interpret, print); }
+std::unique_ptr<GoldenEngine> compiled_engine(bool print) { return std::make_unique<GraphEngine>(compile_and_run, print); }
 
 }  // namespace phlox
