@@ -69,7 +69,10 @@ bool CHelpers::native(DType d, int n, int least_bits) const {
 
 std::string CHelpers::splat(DType d, int n) {
   const std::string t = sink_.vector(d, n), name = cat("splat_", t);
-  add(name, t, cat(element(d), " x"), cat("return (", t, "){", each_lane(n, "x"), "};"));
+  // Two instructions instead of one a lane before they are folded; gcc makes its broadcast of the plain form.
+  add(name, t, cat(element(d), " x"),
+      cat("\n#ifdef __clang__\n  return __builtin_shufflevector((", t, "){x}, (", t, "){x}, ", each_lane(n, "0"), ");\n#else\n  return (", t,
+          "){", each_lane(n, "x"), "};\n#endif\n"));
   return name;
 }
 

@@ -96,33 +96,46 @@ std::string CTiles::multiply(const KTile& t) {
     return r + "\n    }\n";
   };
   if (!strided && ahead) {
-    s += "  for (; kc >= 16; kc -= 16) {\n" + ahead_line("cx", "cs") + ahead_line("bx", "bxs");
-    s += "    NO_UNROLL\n    for (int q = 0; q < 8; ++q) {\n" + step() + step() + "    }\n  }\n";
-  } else if (!strided) {
-    s += "  NO_UNROLL\n  for (; kc >= 2; kc -= 2) {\n" + step() + step() + "  }\n";
+    s += "  while (kc > 0) {\n" + ahead_line("cx", "cs") + ahead_line("bx", "bxs");
+    s += "    i64 q = kc < 16 ? kc : 16;\n    kc -= q;\n    NO_UNROLL\n    for (; q > 0; --q) {\n" + step() + "    }\n  }\n";
+  } else {
+    s += "  NO_UNROLL\n  for (; kc > 0; --kc) {\n" + step() + "  }\n";
   }
-  s += "  NO_UNROLL\n  for (; kc > 0; --kc) {\n" + step() + "  }\n";
-  const auto rows = [&](bool first, bool partial) {
+  // Sums of earlier chunks are added where there are any: not zeros, which would turn a -0 into +0.
+  const auto rows = [&] {
     std::string r;
-    for (int i = 0; i < h; ++i) {
-      if (masked && i > 0) r += cat("    if (live > ", i, ") {");
+    const char* kind = bytes == 8 ? "upd512_mask" : "ups512_mask";
+    const auto live = [&](int i) { return masked && i + 1 == h ? cat("if (live == ", h, ") ") : std::string("  "); };
+    if (wide)
       for (int v = 0; v < nv; ++v) {
-        const std::string p = cat("c + ", v * vl), n = cat("cols - ", v * vl), x = cat("c", i, "_", v);
-        const std::string old = partial ? cat(load_partial_, "(", p, ", ", n, ")") : load(p);
-        const std::string sum = first ? x : cat(old, " + ", x);
-        r += cat("    ", partial ? cat(store_partial_, "(", p, ", ", sum, ", ", n, ");") : store(p, sum));
+        const char* bits = vl == 16 ? "u16" : "u8";
+        r += cat("    const ", bits, " k", v, " = (", bits, ")(cols >= ", (v + 1) * vl, " ? -1 : cols <= ", v * vl, " ? 0 : (1 << (cols - ", v * vl, ")) - 1);\n");
       }
-      r += " c += cs;";
-      if (masked && i > 0) r += " }";
-      r += "\n";
+    r += "    if (!first) {\n";
+    for (int i = 0; i < h; ++i) {
+      r += cat("      ", live(i), "{");
+      for (int v = 0; v < nv; ++v) {
+        const std::string p = cat("c + ", i, " * cs + ", v * vl), x = cat("c", i, "_", v);
+        r += cat(" ", x, " = ", wide ? cat("__builtin_ia32_load", kind, "((const void*)(", p, "), (", v_, "){0}, k", v, ")") : load(p), " + ", x, ";");
+      }
+      r += " }\n";
+    }
+    r += "    }\n";
+    for (int i = 0; i < h; ++i) {
+      r += cat("    ", live(i), "{");
+      for (int v = 0; v < nv; ++v) {
+        const std::string p = cat("c + ", i, " * cs + ", v * vl), x = cat("c", i, "_", v);
+        r += wide ? cat(" __builtin_ia32_store", kind, "((void*)(", p, "), ", x, ", k", v, ");") : " " + store(p, x);
+      }
+      r += " }\n";
     }
     return r;
   };
   if (wide) {
-    s += "  if (first) {\n" + rows(true, true) + "  } else {\n" + rows(false, true) + "  }\n";
+    s += rows();
   } else {
     s += cat("  if (__builtin_expect(cols == ", nv * vl, masked ? cat(" && live == ", h) : std::string(), ", 1)) {\n");
-    s += "  if (first) {\n" + rows(true, false) + "  } else {\n" + rows(false, false) + "  }\n  } else {\n";
+    s += rows() + "  } else {\n";
     s += cat("    ", e_, " t[", h * nv * vl, "] __attribute__((aligned(64)));\n");
     for (int i = 0; i < h; ++i)
       for (int v = 0; v < nv; ++v) s += cat("    ", store(cat("t + ", (i * nv + v) * vl), cat("c", i, "_", v)), "\n");

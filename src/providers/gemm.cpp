@@ -337,9 +337,12 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
     loop(zero, panels, 1, [&](Kv number) {
       const Panel p = panel(b, number, vectors);
       const Kv width = p.width * vl, place = index(panels_at_) + (plan_.one_pass() ? zero : p.at * c.count);
-      const auto packed = [&] {
+      const auto pack_panel = [&] {
         if (plan_.one_pass()) pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width);
         else when(equal(t0, zero), [&] { pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width); });
+      };
+      if (!plan_.direct_b) {
+        pack_panel();
         // Meanwhile the next panel's source comes nearer, one row of it every 16 steps.
         Kv next = b_.address(scratch_, place), step = zero;
         if (c_.b.plain && c_.b.row.is(1)) {
@@ -347,18 +350,24 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
           next = b_.address(buffer(c_.b), element(c_.b, known_select(more, b.n0 + p.at + p.columns, b.n0), c.from));
           step = b_.dim(c_.b.step);
         }
-        panel_tiles(b, t, c, p, t0, t1, b_.address(scratch_, place), width, next, step);
-      };
-      if (!plan_.direct_b) return packed();
+        return panel_tiles(b, t, c, p, t0, t1, b_.address(scratch_, place), width, next, step);
+      }
       Kv whole = equal(p.columns, width);
       if (plan_.any_size) {  // rows of B that fall into one set of the cache are packed when they are read often
         const Kv stride = b_.dim(c_.b.step);
         whole = whole & (ne(stride & index(511), zero) | lt(b.rows, index(29)));
       }
-      choose(whole, [&] {
-        const Kv from = b_.address(buffer(c_.b), element(c_.b, b.n0 + p.at, c.from));
-        panel_tiles(b, t, c, p, t0, t1, from, b_.dim(c_.b.step), from, zero);
-      }, packed);
+      // In place, or where a part of the last vector does not exist, packed.
+      const Kv from = b_.address(buffer(c_.b), element(c_.b, b.n0 + p.at, c.from)), stride = b_.dim(c_.b.step);
+      if (known(whole) && value_of(whole)) return panel_tiles(b, t, c, p, t0, t1, from, stride, from, zero);
+      const Kv at = b_.var(from), step = b_.var(stride);
+      when(~whole, [&] {
+        pack_panel();
+        b_.set(at, b_.address(scratch_, place));
+        b_.set(step, width);
+      });
+      const Kv now = b_.get(at);
+      panel_tiles(b, t, c, p, t0, t1, now, b_.get(step), now, zero);
     });
   });
 }
