@@ -10,6 +10,7 @@ OpFamily binary_family();
 OpFamily creation_family();
 OpFamily view_op_family();
 OpFamily join_family();
+OpFamily statistics_family();
 OpFamily reduction_family();
 OpFamily scan_family();
 OpFamily special_family();
@@ -48,6 +49,7 @@ inline std::vector<OpFamily> op_families() {
       creation_family(),
       view_op_family(),
       join_family(),
+      statistics_family(),
       reduction_family(),
       scan_family(),
       special_family(),
