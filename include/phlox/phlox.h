@@ -245,6 +245,24 @@ enum { PHLOX_FUNCTION_ZERO_GRADS = 1 }; /* gradients that did not come are zeros
 /* Puts it on the tape if gradients are on and an input requires one; else destroys the context at once. */
 PHLOX_API phlox_status phlox_record_function(const phlox_function* function);
 
+/* ---- compiled functions ---- */
+
+/* A function that is traced: every op that it calls, backward passes and changes in place included, becomes part of one
+ * program. Tensors that it touches besides its inputs are captured. It adds its results to `results`. */
+typedef struct phlox_results phlox_results;
+typedef phlox_status (*phlox_traced_fn)(void* context, phlox_tensor* const* inputs, int32_t n, phlox_results* results);
+PHLOX_API phlox_status phlox_results_add(phlox_results* results, phlox_tensor* tensor);
+typedef struct phlox_compiled phlox_compiled;
+/* `destroy` (may be null) is called once with the context when the function is gone; not when this call fails. */
+PHLOX_API phlox_status phlox_compile(phlox_traced_fn function, void* context, void (*destroy)(void* context), const char* name,
+                                     phlox_compiled** out);
+/* Traces and compiles when it meets new dtypes, sizes or modes. Results as with phlox_call. */
+PHLOX_API phlox_status phlox_compiled_call(phlox_compiled* function, phlox_tensor* const* inputs, int32_t n,
+                                           phlox_tensor** outs, int32_t* n_outs);
+PHLOX_API phlox_status phlox_compiled_prepare(phlox_compiled* function, phlox_tensor* const* inputs, int32_t n); /* runs nothing */
+PHLOX_API phlox_status phlox_compiled_report(const phlox_compiled* function, phlox_text** out); /* JSON: programs, kernels, times */
+PHLOX_API void phlox_compiled_release(phlox_compiled* function);
+
 /* ---- random numbers, threads ---- */
 
 PHLOX_API phlox_status phlox_manual_seed(uint64_t seed);

@@ -27,8 +27,16 @@ static Tensor plain_copy(const Tensor& dense, Device& to) {
   return r;
 }
 
+// While a function is traced its tensors have no values yet.
+static void need_values(const TensorImpl& t) {
+  if (t.storage->traced)
+    fail(ErrorCode::trace, {.op = "item", .fact = "the values of a tensor are read inside a compiled function, before there are any",
+                            .got = tensor_text(t), .remedy = "return the tensor and read it outside, or choose with where"});
+}
+
 HostView host_view(const Tensor& t) {
   const NoGrad guard;
+  need_values(*t);
   HostView v;
   v.keep = t->device().id().kind == DeviceKind::cpu ? t : plain_copy(contiguous(t), cpu_device());
   v.data = v.keep->storage->data ? v.keep->bytes() : nullptr;
@@ -117,6 +125,7 @@ struct MoveNode final : GradNode {
 
 Tensor to_device(const Tensor& t, Device& device) {
   if (t->device().id() == device.id()) return t;
+  need_values(*t);
   Tensor r;
   {
     const NoGrad guard;
@@ -184,6 +193,7 @@ phlox_status phlox_tensor_read(const phlox_tensor* t, void* data, size_t bytes) 
 phlox_status phlox_tensor_write(phlox_tensor* handle, const void* data, size_t bytes) {
   return guarded([&] {
     const Tensor t = need_ref(handle, "write");
+    need_values(*t);
     check_can_mutate(*t, "write");
     const int64_t size = t->numel() * dtype_bytes(t->dtype);
     if (int64_t(bytes) != size)

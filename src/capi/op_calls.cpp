@@ -189,9 +189,18 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
   return results;
 }
 
-static Tensors& waiting_results() {
+Tensors& waiting_results() {
   static thread_local Tensors results;
   return results;
+}
+void give_results(std::span<Tensor> results, phlox_tensor** outs, int32_t* n_outs) {
+  const int32_t room = outs ? *n_outs : 0, n = int32_t(results.size());
+  *n_outs = n;
+  if (n > room) {
+    for (Tensor& t : results) waiting_results().push_back(std::move(t));
+    return;
+  }
+  for (int32_t i = 0; i < n; ++i) outs[i] = to_handle(std::move(results[size_t(i)]));
 }
 
 }  // namespace phlox
@@ -226,16 +235,9 @@ phlox_status phlox_call(const phlox_op* op, const phlox_slot* args, int32_t n_ar
     if (!op) null_handle("call", "op");
     if (n_args < 0 || (n_args > 0 && !args)) null_handle("call", "arguments");
     need_out(n_outs, "call");
-    Tensors& waiting = waiting_results();
-    waiting.clear();
+    waiting_results().clear();
     Tensors results = call_handle(*op, {reinterpret_cast<const Arg*>(args), size_t(n_args)});
-    const int32_t room = outs ? *n_outs : 0, n = int32_t(results.size());
-    *n_outs = n;
-    if (n > room) {
-      waiting = std::move(results);
-      return;
-    }
-    for (int32_t i = 0; i < n; ++i) outs[i] = to_handle(std::move(results[size_t(i)]));
+    give_results(results, outs, n_outs);
   });
 }
 
