@@ -123,7 +123,7 @@ class Planner {
 
   // In place where this group is the last to read the old value, and reads each element of it only where the new one
   // is stored.
-  bool can_overwrite(GraphValue v, GraphValue old, const FusedLoop& f) const {
+  bool can_overwrite(GraphValue v, GraphValue old, FusedLoop& f) const {
     if (last_reader_[old] > int(at_) || !g_.type(old).strides.empty() || g_.type(old).dtype != g_.type(v).dtype) return false;
     uint32_t out_param = ~0u, in_param = ~0u;
     for (size_t i = 0; i < f.outputs.size(); ++i) if (f.outputs[i] == v) out_param = uint32_t(f.inputs.size() + i);
@@ -133,6 +133,9 @@ class Planner {
     for (const Store& s : f.loop.stores) if (s.param == out_param) stored = s.address;
     for (const Inst& i : f.loop.insts)
       if (i.op == Scalar::load && uint32_t(i.imm) == in_param && i.operand[0] != stored) return false;
+    // It holds the old value: a contraction may not keep unfinished sums in it.
+    for (const Inst& i : f.loop.insts)
+      if (i.op == Scalar::reduce && i.order == Order::chain) f.loop.params[out_param].kind = Param::Kind::inout;
     return true;
   }
 
@@ -188,7 +191,7 @@ class Planner {
 
   void add_group(const Partition::Group& group, std::vector<bool> is_buffer) {
     for (GraphValue v : group.outputs) is_buffer[v] = false;
-    const FusedLoop f = fuse_loop(g_, group.outputs, is_buffer);
+    FusedLoop f = fuse_loop(g_, group.outputs, is_buffer);
     const Node& first = g_.node(g_.value(group.outputs[0]).node);
     for (GraphValue v : group.outputs)
       if (auto it = donated_to_.find(v); it != donated_to_.end()) {
@@ -321,7 +324,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
   g = simplify(g);
   passed("simplify");
   dump("simplify", g);
-  const Partition p = partition(g, options);
+  const Partition p = partition(g, options, target);
   passed("partition");
   Planner planner(g, target, options);
   Ref<Program> program = planner.run(p);

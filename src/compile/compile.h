@@ -37,6 +37,6 @@ struct Partition {
   struct Group { std::vector<GraphValue> outputs; NodeId extern_node = no_node; };
   std::vector<Group> groups;
 };
-Partition partition(const Graph& g, const CompileOptions& options);
+Partition partition(const Graph& g, const CompileOptions& options, const Target& target);
 
 }  // namespace phlox

@@ -4,13 +4,16 @@
 // its widest values) and, once it holds a reduction, a row domain (points that are left). A node joins the cluster of
 // one of its producers when its domain is one of these and no cycle arises; clusters of one domain that meet at a node
 // merge. Views and constants belong to no cluster: whoever reads them computes their indices. Values that cross clusters
-// become buffers, unless computing them again costs less than the memory traffic.
+// become buffers, unless computing them again costs less than the memory traffic. At last a contraction joins a cluster
+// of maps that reads it, as its epilogue, when a provider takes the two as one.
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/event.h"
+#include "compile/collapse.h"
 #include "compile/compile.h"
 #include "ops/fuse.h"
+#include "providers/providers.h"
 
 namespace phlox {
 
@@ -28,6 +31,10 @@ NodeKind kind_of(const Node& n) {
   if (name == "prim::reduce") return NodeKind::reduce;
   if (name == "prim::contract" || name == "prim::conv" || name == "prim::scan") return NodeKind::alone;
   return NodeKind::map;
+}
+
+bool is_contraction(const Node& n) {
+  return n.op->schema.name == "prim::contract" || n.op->schema.name == "prim::conv";
 }
 
 // Ops that read an operand at scattered or overlapping positions: the operand must be memory, or it would be computed
@@ -64,8 +71,8 @@ struct Cluster {
 
 class Partitioner {
  public:
-  Partitioner(const Graph& g, const CompileOptions& options)
-      : g_(g), options_(options), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), forced_(g.value_count()) {}
+  Partitioner(const Graph& g, const CompileOptions& options, const Target& target)
+      : g_(g), options_(options), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), forced_(g.value_count()) {}
 
   Partition run() {
     for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
@@ -74,6 +81,9 @@ class Partitioner {
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
     choose_buffers();
     for (bool again = true; again;) again = split_costly_groups();
+    if (options_.fuse)
+      for (NodeId n = 0; n < kind_.size(); ++n)
+        if (is_contraction(g_.node(n))) join_epilogue(n);
     return order_groups();
   }
 
@@ -302,6 +312,50 @@ class Partitioner {
     }
     return changed;
   }
+  // Whether something lies on a way from cluster p to cluster c.
+  bool between(uint32_t p, uint32_t c) const {
+    for (uint32_t x = 0; x < clusters_.size(); ++x)
+      if (x != c && x != p && clusters_[x].merged_into == ~0u && is_ancestor(p, x) && is_ancestor(x, c)) return true;
+    return false;
+  }
+
+  // The first cluster of maps over the contraction's points that reads it takes it in. Its result stays a buffer where
+  // somebody else needs it: then the kernel stores it too.
+  void join_epilogue(NodeId n) {
+    const GraphValue v = g_.node(n).results[0];
+    const uint32_t own = root(cluster_[n]);
+    std::vector<uint32_t> readers;
+    for (NodeId user : users_[v]) {
+      const uint32_t c = root(cluster_[user]);
+      if (std::find(readers.begin(), readers.end(), c) == readers.end()) readers.push_back(c);
+    }
+    std::sort(readers.begin(), readers.end());
+    const bool output = std::find(g_.outputs().begin(), g_.outputs().end(), v) != g_.outputs().end();
+    for (uint32_t c : readers) {
+      Cluster& to = clusters_[c];
+      if (c == own || to.alone || to.has_row || to.full != clusters_[own].full || between(own, c)) continue;
+      const bool kept = output || readers.size() > 1;
+      buffer_[v] = kept;
+      std::vector<GraphValue> outputs = group_outputs(to);
+      if (kept) outputs.push_back(v);
+      std::vector<bool> read = buffer_;
+      for (GraphValue o : outputs) read[o] = false;
+      std::string refusal;
+      if (provided(collapse_axes(fuse_loop(g_, outputs, read).loop), target_, refusal)) {
+        to.nodes.insert(std::lower_bound(to.nodes.begin(), to.nodes.end(), n), n);
+        clusters_[own].merged_into = c;
+        for (uint32_t x = 0; x < clusters_[own].ancestors.size() * 64; ++x)
+          if (is_ancestor(x, own) && root(x) != c) add_ancestor(c, root(x));
+        for (uint32_t x = 0; x < clusters_.size(); ++x)
+          if (x != c && clusters_[x].merged_into == ~0u && is_ancestor(own, x)) add_ancestor(x, c);
+        return;
+      }
+      buffer_[v] = true;
+      if (events_visible(EventKind::fusion_refused))
+        emit_event(EventKind::fusion_refused, g_.node(n).op->schema.name, cat("its result is no epilogue's input: ", refusal));
+    }
+  }
+
   static int64_t dim_hint_or(Dim d, int64_t otherwise) {
     if (d.is_const()) return d.value();
     return current_dim_env() ? dim_hint(d) : otherwise;
@@ -375,6 +429,7 @@ class Partitioner {
 
   const Graph& g_;
   const CompileOptions& options_;
+  const Target& target_;
   std::vector<NodeKind> kind_;
   std::vector<uint32_t> cluster_;
   std::vector<Cluster> clusters_;
@@ -385,6 +440,8 @@ class Partitioner {
 
 }  // namespace
 
-Partition partition(const Graph& g, const CompileOptions& options) { return Partitioner(g, options).run(); }
+Partition partition(const Graph& g, const CompileOptions& options, const Target& target) {
+  return Partitioner(g, options, target).run();
+}
 
 }  // namespace phlox

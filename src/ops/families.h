@@ -10,6 +10,7 @@ OpFamily binary_family();
 OpFamily creation_family();
 OpFamily view_op_family();
 OpFamily join_family();
+OpFamily statistics_family();
 OpFamily reduction_family();
 OpFamily scan_family();
 OpFamily special_family();
@@ -22,6 +23,13 @@ OpFamily random_family();
 OpFamily loss_family();
 OpFamily attention_family();
 OpFamily pool_family();
+OpFamily distance_family();
+OpFamily margin_loss_family();
+OpFamily grid_family();
+OpFamily einsum_family();
+OpFamily padding_family();
+OpFamily adaptive_pool_family();
+OpFamily resample_family();
 OpFamily gather_family();
 OpFamily scatter_family();
 OpFamily sort_family();
@@ -41,6 +49,7 @@ inline std::vector<OpFamily> op_families() {
       creation_family(),
       view_op_family(),
       join_family(),
+      statistics_family(),
       reduction_family(),
       scan_family(),
       special_family(),
@@ -53,6 +62,13 @@ inline std::vector<OpFamily> op_families() {
       loss_family(),
       attention_family(),
       pool_family(),
+      distance_family(),
+      margin_loss_family(),
+      grid_family(),
+      einsum_family(),
+      padding_family(),
+      adaptive_pool_family(),
+      resample_family(),
       gather_family(),
       scatter_family(),
       sort_family(),
