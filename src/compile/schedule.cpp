@@ -135,6 +135,23 @@ int store_vector_axis(const Loop& loop, std::span<const Store* const> stores, Ax
   return best;
 }
 
+namespace {
+// Of the loads that jump along the vector axis: an outer axis along which they step by one; -1: none.
+int streamed_axis(const Loop& loop, const std::vector<char>& relevant, AxisMask outer, int vector_axis) {
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!relevant[v] || i.op != Scalar::load) continue;
+    const auto jump = BodyLowering::step_along(loop, i.operand[0], vector_axis);
+    if (!jump || jump->is(0) || jump->is(1)) continue;
+    for (AxisMask m = outer & ~(AxisMask(1) << vector_axis); m; m &= m - 1) {
+      const auto step = BodyLowering::step_along(loop, i.operand[0], std::countr_zero(m));
+      if (step && step->is(1)) return std::countr_zero(m);
+    }
+  }
+  return -1;
+}
+}  // namespace
+
 std::vector<ValueId> next_split(const Loop& loop, std::span<const ValueId> known) {
   const auto is_known = [&](ValueId v) { return std::find(known.begin(), known.end(), v) != known.end(); };
   const std::vector<char> relevant = relevant_values(loop, known, {});
@@ -252,6 +269,15 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     if (std::countr_zero(m) != p.vector_axis) order.push_back(std::countr_zero(m));
   }
   if (p.vector_axis >= 0) order.push_back(p.vector_axis);
+  // A transposing access: the axis that it walks with step one goes inside of the vector, so that the lines which the
+  // lanes touch are used whole before they leave the cache.
+  const int streamed = reduces == 0 && p.vector_axis >= 0 ? streamed_axis(loop, relevant, outer, p.vector_axis) : -1;
+  if (streamed >= 0) {
+    size_t at = 0;
+    while (order[at] != streamed) ++at;
+    order.erase(at);
+    order.push_back(streamed);
+  }
   p.too_few = reduces > 0 && results / p.lanes < 16 && work * results > 65536;
   SmallVector<NestLoop, 6> nest;
   bool cut = false;
@@ -264,8 +290,8 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     if (cut) {
       l.item = true;
       p.items = p.items * e;
-    } else if (e.is_const() && work * e.value() <= points) {
-      work *= std::max<int64_t>(1, e.value());
+    } else if (axis == streamed || (e.is_const() && work * e.value() <= points)) {
+      work *= std::max<int64_t>(1, extent_hint(e));
       item_points = item_points * e;
     } else {
       cut = l.item = true;
