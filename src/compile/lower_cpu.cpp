@@ -147,8 +147,8 @@ void CpuLowering::scope(const Stores& stores, const Values& wanted) {
   for (ValueId v : wanted) collect(v, reduces, seen);
   Values open;
   for (ValueId r : reduces) {
-    PHLOX_CHECK(!split_.is_known(r), "a reduction in memory was not read");
-    open.push_back(r);
+    if (split_.is_known(r)) from_blocks(r);
+    else open.push_back(r);
   }
   std::vector<Stores> at_once;
   std::vector<std::vector<Pass>> stages = plan_passes(stores, open, at_once);
@@ -209,10 +209,18 @@ std::vector<std::vector<CpuLowering::Pass>> CpuLowering::plan_passes(const Store
     for (size_t n = 0; n < stores.size(); ++n) {
       if (stage_of_store[n] != stage) continue;
       const AxisMask inner = stores[n]->domain & ~body_.bound();
-      if (inner) with_axes(inner, nullptr).stores.push_back(stores[n]);
-      else at_once[size_t(stage)].push_back(stores[n]);
+      if (inner) {
+        // A scan along another axis than the last needs an order of its own.
+        Pass alone{.axes = inner, .stores = {stores[n]}};
+        scans_of(alone);
+        if (!alone.scans.empty() && loop_.insts[alone.scans[0]].axes != std::bit_floor(inner)) passes.push_back(std::move(alone));
+        else with_axes(inner, nullptr).stores.push_back(stores[n]);
+      } else at_once[size_t(stage)].push_back(stores[n]);
     }
-    for (Pass& p : passes) scans_of(p);
+    for (Pass& p : passes) {
+      p.scans.clear();
+      scans_of(p);
+    }
   }
   return stages;
 }

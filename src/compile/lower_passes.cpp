@@ -79,7 +79,7 @@ void CpuLowering::row_pass(Pass& p, Kv block) {
       b_.begin_if(lt(zero, shift));
       piece(from - shift, {.count = {}, .mask = le(shift, lanes) & lt(lanes, head_to)});
       b_.end();
-      start = from + b_.select(lt(zero, shift), width - shift, zero);
+      start = b_.op(Scalar::min, to, from + b_.select(lt(zero, shift), width - shift, zero));
     }
     const Kv n = to - start;
     const KInst count = b_.inst(n);

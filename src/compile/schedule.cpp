@@ -152,6 +152,77 @@ int streamed_axis(const Loop& loop, const std::vector<char>& relevant, AxisMask 
 }
 }  // namespace
 
+namespace {
+// Axes of every store that each reduction keeps: the loops around everything.
+AxisMask outer_axes(const Loop& loop, std::span<const ValueId> known, const std::vector<char>& relevant) {
+  AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1;
+  for (const Store& s : loop.stores) outer &= s.domain & ~conflicting_axes(loop, s);
+  for (ValueId v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!relevant[v]) continue;
+    if (i.op == Scalar::reduce && std::find(known.begin(), known.end(), v) == known.end()) outer &= loop.depends[v];
+    if (i.op == Scalar::scan) outer &= ~i.axes;
+  }
+  return outer;
+}
+
+// Whether nested loops can compute a value: `chain` are the axes bound by each loop nest from the outside in.
+struct Nesting {
+  const Loop& loop;
+  ValueId bad = no_value;  // the first reduction or scan that cannot be computed where it is needed
+
+  void walk(ValueId v, const std::vector<AxisMask>& chain, std::vector<char>& seen) {
+    if (seen[v] || bad != no_value) return;
+    seen[v] = 1;
+    const Inst& i = loop.insts[v];
+    size_t k = 0;
+    while (k + 1 < chain.size() && (loop.depends[v] & ~chain[k])) ++k;
+    if (i.op == Scalar::reduce) {
+      // Its loops would run inside loops over the same axes.
+      if ((i.axes & chain[k]) || (loop.depends[v] & ~chain[k])) { bad = v; return; }
+      std::vector<AxisMask> inner(chain.begin(), chain.begin() + ptrdiff_t(k) + 1);
+      inner.push_back(chain[k] | i.axes);
+      std::vector<char> fresh(loop.insts.size());
+      const bool outside = in_reduce;
+      in_reduce = in_reduce || k == 0;
+      walk(i.operand[0], inner, fresh);
+      in_reduce = outside;
+      return;
+    }
+    if (i.op == Scalar::scan) {
+      // The pass that binds its axis must be the one that computes it, with no other scan's axis.
+      size_t at = 0;
+      while (at < chain.size() && !(i.axes & chain[at])) ++at;
+      if (at == 0 || at == chain.size() || (loop.depends[v] & ~chain[at])) { bad = v; return; }
+      const AxisMask pass = chain[at] & ~chain[at - 1];
+      // Reductions go over their axes row-major, and a scan needs its own innermost.
+      if ((in_reduce || at > 1) && i.axes != std::bit_floor(pass)) { bad = v; return; }
+      for (auto& [axes, axis] : scanned)
+        if (axes == pass && axis != i.axes) { bad = v; return; }
+      scanned.push_back({pass, i.axes});
+    }
+    for (int n = 0; n < i.operand_count; ++n) walk(i.operand[n], chain, seen);
+  }
+  std::vector<std::pair<AxisMask, AxisMask>> scanned;
+  bool in_reduce = false;  // the first pass of the chain is a reduction's
+};
+}  // namespace
+
+ValueId tangled_value(const Loop& loop) {
+  const std::vector<char> relevant = relevant_values(loop, {}, {});
+  const AxisMask outer = outer_axes(loop, {}, relevant);
+  Nesting nesting{loop};
+  for (const Store& s : loop.stores) {
+    std::vector<AxisMask> chain{outer};
+    if (s.domain != outer) chain.push_back(s.domain | outer);
+    std::vector<char> seen(loop.insts.size());
+    nesting.walk(s.value, chain, seen);
+    nesting.walk(s.address, chain, seen);
+    if (s.predicate != no_value) nesting.walk(s.predicate, chain, seen);
+  }
+  return nesting.bad;
+}
+
 std::vector<ValueId> next_split(const Loop& loop, std::span<const ValueId> known) {
   const auto is_known = [&](ValueId v) { return std::find(known.begin(), known.end(), v) != known.end(); };
   const std::vector<char> relevant = relevant_values(loop, known, {});
@@ -186,26 +257,19 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
   CpuPlan p;
   const std::vector<char> relevant = relevant_values(loop, known, group);
   const auto is_known = [&](size_t v) { return std::find(known.begin(), known.end(), ValueId(v)) != known.end(); };
-  AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1;
+  const AxisMask outer = group.empty() ? outer_axes(loop, known, relevant) : loop.depends[group[0]];
   AxisMask inner_vector = 0;  // last axes of tree32 reductions
   int reduces = 0;
   if (!group.empty()) {
-    outer = loop.depends[group[0]];
     const Inst& g = loop.insts[group[0]];
     if (g.order == Order::tree32) inner_vector = std::bit_floor(g.axes);
     reduces = int(group.size());
   } else {
-    for (const Store& s : loop.stores) outer &= s.domain & ~conflicting_axes(loop, s);
     for (size_t v = 0; v < loop.insts.size(); ++v) {
       const Inst& i = loop.insts[v];
-      if (!relevant[v]) continue;
-      if (i.op == Scalar::reduce && !is_known(v)) {
-        outer &= loop.depends[v];
-        ++reduces;
-        if (i.order == Order::tree32) inner_vector |= std::bit_floor(i.axes);
-      } else if (i.op == Scalar::scan) {
-        outer &= ~i.axes;
-      }
+      if (!relevant[v] || i.op != Scalar::reduce || is_known(v)) continue;
+      ++reduces;
+      if (i.order == Order::tree32) inner_vector |= std::bit_floor(i.axes);
     }
   }
   p.outer = outer;
@@ -278,7 +342,8 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     order.erase(at);
     order.push_back(streamed);
   }
-  p.too_few = reduces > 0 && results / p.lanes < 16 && work * results > 65536;
+  p.few_items = results / p.lanes < 16 && work * results > options.split_points;
+  p.too_few = reduces > 0 && p.few_items;
   SmallVector<NestLoop, 6> nest;
   bool cut = false;
   const int64_t points = std::max<int64_t>(options.item_points, p.lanes);

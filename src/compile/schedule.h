@@ -11,6 +11,7 @@ struct ScheduleOptions {
   int unroll = 2;                 // registers of a vector over an outer axis
   bool split_reductions = true;   // reductions with few results over blocks
   bool providers = true;          // ask the providers first
+  int64_t split_points = 65536;   // points below which one item may do everything
   bool row_scratch = true;        // keep costly values of a row for its later passes
 };
 
@@ -28,12 +29,16 @@ struct CpuPlan {
   int lanes = 1, register_lanes = 1;
   SmallVector<NestLoop, 6> nest;       // outermost first; the vector axis is the last one
   Dim items = 1, item_cost = 1, blocks = 1;
-  bool too_few = false;                // items to share among threads, while there is work for many
+  bool few_items = false;              // to share among threads, while there is work for many
+  bool too_few = false;                // the same, because of reductions
 };
 
 // `known`: reductions whose results lie in memory. `group`: the kernel computes only these, a block an item.
 CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& options,
                  std::span<const ValueId> known = {}, std::span<const ValueId> group = {});
+
+// A reduction or scan that no nest of loops can compute where it is needed, so that it must be stored first; or no_value.
+ValueId tangled_value(const Loop& loop);
 
 // The next reductions to compute over blocks, all over the same axes; empty when there is none that can be.
 std::vector<ValueId> next_split(const Loop& loop, std::span<const ValueId> known);

@@ -139,14 +139,17 @@ TEST(LowerRandom, Loops) {
     all.push_back(std::move(a));
     names.push_back(seed);
   }
-  for (const Config& c : {configs()[0], configs()[1]}) {
+  ScheduleOptions small;  // everything that large loops do, on small ones
+  small.split_points = 0;
+  small.item_points = 40;
+  for (const auto& [c, options] : {std::pair(configs()[0], ScheduleOptions()), std::pair(configs()[1], small)}) {
     std::vector<Compiled> k;
     try {
-      k = build(loops, c.target, c.cc);
+      k = build(loops, c.target, c.cc, options);
     } catch (const Error& e) {
       for (size_t n = 0; n < loops.size(); ++n) {  // which one
         try {
-          lower_loop(loops[n], c.target);
+          lower_loop(loops[n], c.target, options);
         } catch (const Error& x) {
           ADD_FAILURE() << "seed " << names[n] << ": " << x.what() << "\n" << print_loop(loops[n]);
           return;
