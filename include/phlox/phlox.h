@@ -291,7 +291,7 @@ PHLOX_API phlox_status phlox_inspect_file(const char* path, phlox_text** out); /
 
 /* ---- reports ---- */
 
-/* JSON. Kinds: "doctor" "events" "kernels" "ops" "memory". */
+/* JSON. Kinds: "doctor" "events" "kernels" "ops" "memory"; and "doctor_text", for people. */
 PHLOX_API phlox_status phlox_report(const char* kind, phlox_text** out);
 /* Records what runs when, as trace-event JSON. */
 PHLOX_API phlox_status phlox_trace_start(int64_t max_events); /* 0: about a million */

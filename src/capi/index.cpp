@@ -41,9 +41,7 @@ Tensor unsqueeze(const Tensor& x, int64_t dim) {
   return reshape(x, sizes);
 }
 Tensor select(const Tensor& x, int64_t dim, int64_t at) {
-  Ints sizes = x->sizes;
-  sizes.erase(size_t(dim));
-  return reshape(slice(x, dim, at, 1, 1), sizes);
+  return call_named("select.int", {tensor_arg(x), Arg::of_dim(dim), Arg::of_dim(at)});
 }
 
 class Indexer {
