@@ -123,6 +123,18 @@ static Tensors run_on_host(const Signature& s, std::span<const CallInput> inputs
 
 namespace {
 
+// The same values with the same sizes and strides, in other memory.
+Tensor copy_in_place_of(const Tensor& t) {
+  const NoGrad guard;
+  if (Tracer::current()) return call1("prim::copy", {tensor_arg(t)});  // the values of a graph have no strides
+  Tensor copy = make_view(t, 0, t->sizes, t->strides);
+  int64_t last = 0;
+  for (int d = 0; d < t->rank(); ++d) last += (t->sizes[d] - 1) * t->strides[d];
+  copy->storage = make_storage(t->device(), t->numel() ? (last + 1) * dtype_bytes(t->dtype) : 0);
+  copy_into(copy, t);
+  return copy;
+}
+
 struct SignatureNode final : GradNode, Pooled<SignatureNode> {
   Recorded* recorded = nullptr;
   Ref<Signature> owner;  // keeps `recorded`
@@ -134,13 +146,15 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
 
   const char* name() const override { return owner->name.c_str(); }
 
-  SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool) override {
+  SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool create_graph) override {
     if (freed)
       fail(ErrorCode::autograd, {.op = "backward", .fact = cat("the saved values of ", name(), " were freed by an earlier backward"),
                                  .remedy = "pass retain_graph = true to the first backward"});
     SmallVector<CallInput, 8> in;
     SmallVector<Tensor, 3> keep;
-    for (const Value& v : saved) {
+    Ref<SignatureNode> forward;
+    for (size_t i = 0; i < saved.size(); ++i) {
+      const Value& v = saved[i];
       const Tensor& t = v.tensor.tensor;
       if (!t) { in.push_back({nullptr, v.number}); continue; }
       if (t->storage->version.load(std::memory_order_relaxed) != v.tensor.version)
@@ -148,6 +162,11 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
                                    .fact = cat("a value that ", name(), " needs for its gradient was changed in place"),
                                    .got = cat(tensor_text(*t), " at version ", t->storage->version.load()),
                                    .expected = cat("version ", v.tensor.version), .remedy = "clone it before changing it"});
+      if (create_graph && recorded->saved[i].kind == SplitVjp::Saved::Kind::output && is_float(t->dtype)) {
+        keep.push_back(with_history(t, recorded->saved[i].index, forward));
+        in.push_back({keep.back().get(), 0});
+        continue;
+      }
       in.push_back({t.get(), 0});
     }
     for (uint32_t g : recorded->grads_of) {
@@ -168,6 +187,50 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
   void free_saved() override {
     saved.clear();
     freed = true;
+  }
+
+  // A saved value of the forward computation, for gradients of gradients: a result of this record, or one of the values
+  // that the recorded forward program gives besides, whose gradients `forward` knows.
+  Tensor with_history(const Tensor& t, uint32_t index, Ref<SignatureNode>& forward) {
+    const Tensor r = detach(t);
+    if (index >= owner->outputs.size() && !forward) forward = forward_node();
+    set_edge(r, index < owner->outputs.size() ? Ref<SignatureNode>::share(this) : forward, index);
+    return r;
+  }
+  // The record of the same call that also has the values saved besides as results.
+  Ref<SignatureNode> forward_node() const {
+    std::vector<bool> needs;
+    for (const Edge& e : inputs) needs.push_back(e.node != nullptr);
+    Recorded& r = recorded->forward->recorded(needs, symbols);
+    Ref<SignatureNode> n = make_ref<SignatureNode>();
+    n->sequence = sequence;
+    n->recorded = &r;
+    n->owner = recorded->forward;
+    n->symbols = symbols;
+    n->device = device;
+    n->inputs = inputs;
+    n->results = uint32_t(recorded->forward->outputs.size());
+    for (const SplitVjp::Saved& wanted : r.saved) {
+      size_t k = 0;
+      while (k < saved.size() && (recorded->saved[k].kind != wanted.kind || recorded->saved[k].index != wanted.index)) ++k;
+      if (k == saved.size())
+        fail(ErrorCode::autograd, {.op = "backward", .fact = cat("the gradient of the gradient of ", name(), " needs a value that was not kept"),
+                                   .remedy = "compose it of simpler ops"});
+      n->saved.push_back(saved[k]);
+    }
+    return n;
+  }
+  // The values of this storage are about to change: those that are saved move to memory of their own.
+  void keep_values_of(const Storage* storage) {
+    for (Value& v : saved) {
+      Tensor& t = v.tensor.tensor;
+      if (!t || t->storage.get() != storage) continue;
+      const Edge history = gradient_edge(t);
+      Tensor copy = copy_in_place_of(t);
+      if (history.node) set_edge(copy, history.node, history.index);
+      v.tensor.version = copy->storage->version.load(std::memory_order_relaxed);
+      t = copy;
+    }
   }
 };
 
@@ -450,6 +513,9 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args) {
   if ((is_float(from) && !is_float(to)) || (!is_bool(from) && is_bool(to)))
     fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result type cannot be cast to the tensor's",
                                        .got = cat(from), .expected = cat("something that fits ", to), .remedy = "cast the tensor first"});
+  if (recording)
+    if (AutogradExtra* e = find_autograd_extra(*r[0]))
+      if (auto* node = dynamic_cast<SignatureNode*>(e->edge.node.get())) node->keep_values_of(self->storage.get());
   assign(self, r[0], op.schema.name.c_str());
 }
 
