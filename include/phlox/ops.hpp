@@ -137,6 +137,16 @@ inline void __xor___out(const Tensor& out, const Tensor& self, const Scalar& oth
   static const detail::Op op_("__xor__.Scalar_out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
+inline Tensor _adaptive_avg_pool2d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("_adaptive_avg_pool2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot()});
+}
+inline Tensor _adaptive_avg_pool3d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("_adaptive_avg_pool3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot()});
+}
 inline std::tuple<Tensor, Tensor> _fused_rms_norm(const Tensor& input, List<int64_t> normalized_shape, const Tensor& weight, std::optional<double> eps) {
   static const detail::Op op_("_fused_rms_norm");
   const detail::Slots s_normalized_shape(normalized_shape);
@@ -169,6 +179,11 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> _native_batch_norm_leg
 inline std::tuple<Tensor, Tensor, Tensor> _native_batch_norm_legit_no_training(const Tensor& input, const Tensor& weight, const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, double momentum, double eps) {
   static const detail::Op op_("_native_batch_norm_legit_no_training");
   return op_.call_tuple<3>({detail::slot(input), detail::slot(weight), detail::slot(bias), detail::slot(running_mean), detail::slot(running_var), detail::slot(momentum), detail::slot(eps)});
+}
+inline Tensor _pad_circular(const Tensor& self, List<int64_t> pad) {
+  static const detail::Op op_("_pad_circular");
+  const detail::Slots s_pad(pad);
+  return op_.call1({detail::slot(self), s_pad.slot()});
 }
 inline Tensor _prelu_kernel(const Tensor& self, const Tensor& weight) {
   static const detail::Op op_("_prelu_kernel");
@@ -232,6 +247,86 @@ inline Tensor _unsafe_view(const Tensor& self, List<int64_t> size) {
   const detail::Slots s_size(size);
   return op_.call1({detail::slot(self), s_size.slot()});
 }
+inline Tensor _upsample_bicubic2d_aa(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("_upsample_bicubic2d_aa.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor _upsample_bicubic2d_aa(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_bicubic2d_aa");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void _upsample_bicubic2d_aa_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_bicubic2d_aa.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor _upsample_bilinear2d_aa(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("_upsample_bilinear2d_aa.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor _upsample_bilinear2d_aa(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_bilinear2d_aa");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void _upsample_bilinear2d_aa_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_bilinear2d_aa.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor _upsample_nearest_exact1d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("_upsample_nearest_exact1d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor _upsample_nearest_exact1d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact1d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales)});
+}
+inline void _upsample_nearest_exact1d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact1d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales), detail::slot(out)});
+}
+inline Tensor _upsample_nearest_exact2d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("_upsample_nearest_exact2d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor _upsample_nearest_exact2d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void _upsample_nearest_exact2d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor _upsample_nearest_exact3d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("_upsample_nearest_exact3d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor _upsample_nearest_exact3d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void _upsample_nearest_exact3d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("_upsample_nearest_exact3d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
 inline Tensor abs(const Tensor& self) {
   static const detail::Op op_("abs");
   return op_.call1({detail::slot(self)});
@@ -283,6 +378,51 @@ inline const Tensor& acosh_(const Tensor& self) {
 inline void acosh_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("acosh.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor adaptive_avg_pool1d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool1d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot()});
+}
+inline void adaptive_avg_pool1d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool1d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(out)});
+}
+inline Tensor adaptive_avg_pool2d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot()});
+}
+inline void adaptive_avg_pool2d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(out)});
+}
+inline Tensor adaptive_avg_pool3d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot()});
+}
+inline void adaptive_avg_pool3d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_avg_pool3d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(out)});
+}
+inline std::tuple<Tensor, Tensor> adaptive_max_pool1d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_max_pool1d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call_tuple<2>({detail::slot(self), s_output_size.slot()});
+}
+inline std::tuple<Tensor, Tensor> adaptive_max_pool2d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_max_pool2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call_tuple<2>({detail::slot(self), s_output_size.slot()});
+}
+inline std::tuple<Tensor, Tensor> adaptive_max_pool3d(const Tensor& self, List<int64_t> output_size) {
+  static const detail::Op op_("adaptive_max_pool3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call_tuple<2>({detail::slot(self), s_output_size.slot()});
 }
 inline Tensor add(const Tensor& self, const Tensor& other, const Scalar& alpha = 1) {
   static const detail::Op op_("add.Tensor");
@@ -1064,6 +1204,10 @@ inline void cauchy_out(const Tensor& out, const Tensor& self, double median = 0.
   static const detail::Op op_("cauchy.out");
   op_.call_out({detail::slot(self), detail::slot(median), detail::slot(sigma), detail::none_slot(), detail::slot(out)});
 }
+inline Tensor cdist(const Tensor& x1, const Tensor& x2, double p = 2.0, std::optional<int64_t> compute_mode = std::nullopt) {
+  static const detail::Op op_("cdist");
+  return op_.call1({detail::slot(x1), detail::slot(x2), detail::slot(p), detail::slot(compute_mode)});
+}
 inline Tensor ceil(const Tensor& self) {
   static const detail::Op op_("ceil");
   return op_.call1({detail::slot(self)});
@@ -1095,6 +1239,10 @@ inline void chain_matmul_out(const Tensor& out, TensorList matrices) {
   static const detail::Op op_("chain_matmul.out");
   const detail::Slots s_matrices(matrices);
   op_.call_out({s_matrices.slot(), detail::slot(out)});
+}
+inline Tensor channel_shuffle(const Tensor& self, int64_t groups) {
+  static const detail::Op op_("channel_shuffle");
+  return op_.call1({detail::slot(self), detail::slot(groups)});
 }
 inline std::vector<Tensor> chunk(const Tensor& self, int64_t chunks, int64_t dim = 0) {
   static const detail::Op op_("chunk");
@@ -1212,6 +1360,24 @@ inline const Tensor& clone_(const Tensor& self) {
   static const detail::Op op_("clone_");
   op_.call_in_place({detail::slot(self)});
   return self;
+}
+inline Tensor col2im(const Tensor& self, List<int64_t> output_size, List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) {
+  static const detail::Op op_("col2im");
+  const detail::Slots s_output_size(output_size, true);
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_dilation(dilation, true);
+  const detail::Slots s_padding(padding, true);
+  const detail::Slots s_stride(stride, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot()});
+}
+inline void col2im_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) {
+  static const detail::Op op_("col2im.out");
+  const detail::Slots s_output_size(output_size, true);
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_dilation(dilation, true);
+  const detail::Slots s_padding(padding, true);
+  const detail::Slots s_stride(stride, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot(), detail::slot(out)});
 }
 inline Tensor column_stack(TensorList tensors) {
   static const detail::Op op_("column_stack");
@@ -1387,6 +1553,10 @@ inline void copysign_out(const Tensor& out, const Tensor& self, const Scalar& ot
   static const detail::Op op_("copysign.Scalar_out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
+inline Tensor corrcoef(const Tensor& self) {
+  static const detail::Op op_("corrcoef");
+  return op_.call1({detail::slot(self)});
+}
 inline Tensor cos(const Tensor& self) {
   static const detail::Op op_("cos");
   return op_.call1({detail::slot(self)});
@@ -1413,6 +1583,14 @@ inline void cosh_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("cosh.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline Tensor cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const Tensor& target, double margin = 0.0, int64_t reduction = 1) {
+  static const detail::Op op_("cosine_embedding_loss");
+  return op_.call1({detail::slot(input1), detail::slot(input2), detail::slot(target), detail::slot(margin), detail::slot(reduction)});
+}
+inline Tensor cosine_similarity(const Tensor& x1, const Tensor& x2, int64_t dim = 1, double eps = 1e-08) {
+  static const detail::Op op_("cosine_similarity");
+  return op_.call1({detail::slot(x1), detail::slot(x2), detail::slot(dim), detail::slot(eps)});
+}
 inline Tensor count_nonzero(const Tensor& self, std::optional<int64_t> dim = std::nullopt) {
   static const detail::Op op_("count_nonzero");
   return op_.call1({detail::slot(self), detail::slot(dim)});
@@ -1431,9 +1609,21 @@ inline void count_nonzero_out(const Tensor& out, const Tensor& self, List<int64_
   const detail::Slots s_dim(dim);
   op_.call_out({detail::slot(self), s_dim.slot(), detail::slot(out)});
 }
+inline Tensor cov(const Tensor& self, int64_t correction = 1, const Tensor& fweights = {}, const Tensor& aweights = {}) {
+  static const detail::Op op_("cov");
+  return op_.call1({detail::slot(self), detail::slot(correction), detail::slot(fweights), detail::slot(aweights)});
+}
+inline Tensor cross(const Tensor& self, const Tensor& other, std::optional<int64_t> dim = std::nullopt) {
+  static const detail::Op op_("cross");
+  return op_.call1({detail::slot(self), detail::slot(other), detail::slot(dim)});
+}
 inline Tensor cross_entropy_loss(const Tensor& self, const Tensor& target, const Tensor& weight = {}, int64_t reduction = 1, int64_t ignore_index = -100, double label_smoothing = 0.0) {
   static const detail::Op op_("cross_entropy_loss");
   return op_.call1({detail::slot(self), detail::slot(target), detail::slot(weight), detail::slot(reduction), detail::slot(ignore_index), detail::slot(label_smoothing)});
+}
+inline void cross_out(const Tensor& out, const Tensor& self, const Tensor& other, std::optional<int64_t> dim = std::nullopt) {
+  static const detail::Op op_("cross.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(dim), detail::slot(out)});
 }
 inline std::tuple<Tensor, Tensor> cummax(const Tensor& self, int64_t dim) {
   static const detail::Op op_("cummax");
@@ -1690,6 +1880,12 @@ inline void dstack_out(const Tensor& out, TensorList tensors) {
   static const detail::Op op_("dstack.out");
   const detail::Slots s_tensors(tensors);
   op_.call_out({s_tensors.slot(), detail::slot(out)});
+}
+inline Tensor einsum(std::string_view equation, TensorList tensors, OptList<int64_t> path = std::nullopt) {
+  static const detail::Op op_("einsum");
+  const detail::Slots s_tensors(tensors);
+  const detail::Slots s_path(path);
+  return op_.call1({detail::slot(equation), s_tensors.slot(), s_path.slot()});
 }
 inline Tensor elu(const Tensor& self, const Scalar& alpha = 1, const Scalar& scale = 1, const Scalar& input_scale = 1) {
   static const detail::Op op_("elu");
@@ -2062,6 +2258,18 @@ inline void frac_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("frac.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor> fractional_max_pool2d(const Tensor& self, List<int64_t> kernel_size, List<int64_t> output_size, const Tensor& random_samples) {
+  static const detail::Op op_("fractional_max_pool2d");
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call_tuple<2>({detail::slot(self), s_kernel_size.slot(), s_output_size.slot(), detail::slot(random_samples)});
+}
+inline std::tuple<Tensor, Tensor> fractional_max_pool3d(const Tensor& self, List<int64_t> kernel_size, List<int64_t> output_size, const Tensor& random_samples) {
+  static const detail::Op op_("fractional_max_pool3d");
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call_tuple<2>({detail::slot(self), s_kernel_size.slot(), s_output_size.slot(), detail::slot(random_samples)});
+}
 inline std::tuple<Tensor, Tensor> frexp(const Tensor& self) {
   static const detail::Op op_("frexp.Tensor");
   return op_.call_tuple<2>({detail::slot(self)});
@@ -2170,6 +2378,42 @@ inline void glu_out(const Tensor& out, const Tensor& self, int64_t dim = -1) {
   static const detail::Op op_("glu.out");
   op_.call_out({detail::slot(self), detail::slot(dim), detail::slot(out)});
 }
+inline std::vector<Tensor> gradient(const Tensor& self, const std::optional<Scalar>& spacing = std::nullopt, std::optional<int64_t> dim = std::nullopt, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.scalarint");
+  return op_.call_list({detail::slot(self), detail::slot(spacing), detail::slot(dim), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, const Scalar& spacing, List<int64_t> dim, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.scalararray");
+  const detail::Slots s_dim(dim);
+  return op_.call_list({detail::slot(self), detail::slot(spacing), s_dim.slot(), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, List<int64_t> dim, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.array");
+  const detail::Slots s_dim(dim);
+  return op_.call_list({detail::slot(self), s_dim.slot(), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, List<Scalar> spacing, std::optional<int64_t> dim = std::nullopt, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.scalarrayint");
+  const detail::Slots s_spacing(spacing);
+  return op_.call_list({detail::slot(self), s_spacing.slot(), detail::slot(dim), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, List<Scalar> spacing, List<int64_t> dim, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.scalarrayarray");
+  const detail::Slots s_spacing(spacing);
+  const detail::Slots s_dim(dim);
+  return op_.call_list({detail::slot(self), s_spacing.slot(), s_dim.slot(), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, TensorList spacing, std::optional<int64_t> dim = std::nullopt, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.tensorarrayint");
+  const detail::Slots s_spacing(spacing);
+  return op_.call_list({detail::slot(self), s_spacing.slot(), detail::slot(dim), detail::slot(edge_order)});
+}
+inline std::vector<Tensor> gradient(const Tensor& self, TensorList spacing, List<int64_t> dim, int64_t edge_order = 1) {
+  static const detail::Op op_("gradient.tensorarray");
+  const detail::Slots s_spacing(spacing);
+  const detail::Slots s_dim(dim);
+  return op_.call_list({detail::slot(self), s_spacing.slot(), s_dim.slot(), detail::slot(edge_order)});
+}
 inline Tensor greater(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("greater.Tensor");
   return op_.call1({detail::slot(self), detail::slot(other)});
@@ -2221,6 +2465,18 @@ inline void greater_out(const Tensor& out, const Tensor& self, const Tensor& oth
 inline void greater_out(const Tensor& out, const Tensor& self, const Scalar& other) {
   static const detail::Op op_("greater.Scalar_out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline Tensor grid_sampler(const Tensor& input, const Tensor& grid, int64_t interpolation_mode, int64_t padding_mode, bool align_corners) {
+  static const detail::Op op_("grid_sampler");
+  return op_.call1({detail::slot(input), detail::slot(grid), detail::slot(interpolation_mode), detail::slot(padding_mode), detail::slot(align_corners)});
+}
+inline Tensor grid_sampler_2d(const Tensor& input, const Tensor& grid, int64_t interpolation_mode, int64_t padding_mode, bool align_corners) {
+  static const detail::Op op_("grid_sampler_2d");
+  return op_.call1({detail::slot(input), detail::slot(grid), detail::slot(interpolation_mode), detail::slot(padding_mode), detail::slot(align_corners)});
+}
+inline Tensor grid_sampler_3d(const Tensor& input, const Tensor& grid, int64_t interpolation_mode, int64_t padding_mode, bool align_corners) {
+  static const detail::Op op_("grid_sampler_3d");
+  return op_.call1({detail::slot(input), detail::slot(grid), detail::slot(interpolation_mode), detail::slot(padding_mode), detail::slot(align_corners)});
 }
 inline Tensor group_norm(const Tensor& input, int64_t num_groups, const Tensor& weight = {}, const Tensor& bias = {}, double eps = 1e-05, bool cudnn_enabled = true) {
   static const detail::Op op_("group_norm");
@@ -2311,6 +2567,10 @@ inline const Tensor& heaviside_(const Tensor& self, const Tensor& values) {
 inline void heaviside_out(const Tensor& out, const Tensor& self, const Tensor& values) {
   static const detail::Op op_("heaviside.out");
   op_.call_out({detail::slot(self), detail::slot(values), detail::slot(out)});
+}
+inline Tensor hinge_embedding_loss(const Tensor& self, const Tensor& target, double margin = 1.0, int64_t reduction = 1) {
+  static const detail::Op op_("hinge_embedding_loss");
+  return op_.call1({detail::slot(self), detail::slot(target), detail::slot(margin), detail::slot(reduction)});
 }
 inline Tensor histc(const Tensor& self, int64_t bins = 100, const Scalar& min = 0, const Scalar& max = 0) {
   static const detail::Op op_("histc");
@@ -2403,6 +2663,22 @@ inline const Tensor& igammac_(const Tensor& self, const Tensor& other) {
 inline void igammac_out(const Tensor& out, const Tensor& self, const Tensor& other) {
   static const detail::Op op_("igammac.out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
+}
+inline Tensor im2col(const Tensor& self, List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) {
+  static const detail::Op op_("im2col");
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_dilation(dilation, true);
+  const detail::Slots s_padding(padding, true);
+  const detail::Slots s_stride(stride, true);
+  return op_.call1({detail::slot(self), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot()});
+}
+inline void im2col_out(const Tensor& out, const Tensor& self, List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) {
+  static const detail::Op op_("im2col.out");
+  const detail::Slots s_kernel_size(kernel_size, true);
+  const detail::Slots s_dilation(dilation, true);
+  const detail::Slots s_padding(padding, true);
+  const detail::Slots s_stride(stride, true);
+  op_.call_out({detail::slot(self), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot(), detail::slot(out)});
 }
 inline Tensor index(const Tensor& self, TensorList indices) {
   static const detail::Op op_("index.Tensor");
@@ -2737,6 +3013,14 @@ inline const Tensor& lift_fresh_copy_(const Tensor& self) {
   op_.call_in_place({detail::slot(self)});
   return self;
 }
+inline Tensor linalg_cross(const Tensor& self, const Tensor& other, int64_t dim = -1) {
+  static const detail::Op op_("linalg_cross");
+  return op_.call1({detail::slot(self), detail::slot(other), detail::slot(dim)});
+}
+inline void linalg_cross_out(const Tensor& out, const Tensor& self, const Tensor& other, int64_t dim = -1) {
+  static const detail::Op op_("linalg_cross.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(dim), detail::slot(out)});
+}
 inline Tensor linalg_diagonal(const Tensor& self, int64_t offset = 0, int64_t dim1 = -2, int64_t dim2 = -1) {
   static const detail::Op op_("linalg_diagonal");
   return op_.call1({detail::slot(self), detail::slot(offset), detail::slot(dim1), detail::slot(dim2)});
@@ -3038,6 +3322,10 @@ inline Tensor mT(const Tensor& self) {
   static const detail::Op op_("mT");
   return op_.call1({detail::slot(self)});
 }
+inline Tensor margin_ranking_loss(const Tensor& input1, const Tensor& input2, const Tensor& target, double margin = 0.0, int64_t reduction = 1) {
+  static const detail::Op op_("margin_ranking_loss");
+  return op_.call1({detail::slot(input1), detail::slot(input2), detail::slot(target), detail::slot(margin), detail::slot(reduction)});
+}
 inline Tensor masked_fill(const Tensor& self, const Tensor& mask, const Scalar& value) {
   static const detail::Op op_("masked_fill.Scalar");
   return op_.call1({detail::slot(self), detail::slot(mask), detail::slot(value)});
@@ -3176,6 +3464,30 @@ inline std::tuple<Tensor, Tensor> max_pool3d_with_indices(const Tensor& self, Li
   const detail::Slots s_padding(padding, true);
   const detail::Slots s_dilation(dilation, true);
   return op_.call_tuple<2>({detail::slot(self), s_kernel_size.slot(), s_stride.slot(), s_padding.slot(), s_dilation.slot(), detail::slot(ceil_mode)});
+}
+inline Tensor max_unpool2d(const Tensor& self, const Tensor& indices, List<int64_t> output_size) {
+  static const detail::Op op_("max_unpool2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), detail::slot(indices), s_output_size.slot()});
+}
+inline void max_unpool2d_out(const Tensor& out, const Tensor& self, const Tensor& indices, List<int64_t> output_size) {
+  static const detail::Op op_("max_unpool2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), detail::slot(indices), s_output_size.slot(), detail::slot(out)});
+}
+inline Tensor max_unpool3d(const Tensor& self, const Tensor& indices, List<int64_t> output_size, List<int64_t> stride, List<int64_t> padding) {
+  static const detail::Op op_("max_unpool3d");
+  const detail::Slots s_output_size(output_size, true);
+  const detail::Slots s_stride(stride, true);
+  const detail::Slots s_padding(padding, true);
+  return op_.call1({detail::slot(self), detail::slot(indices), s_output_size.slot(), s_stride.slot(), s_padding.slot()});
+}
+inline void max_unpool3d_out(const Tensor& out, const Tensor& self, const Tensor& indices, List<int64_t> output_size, List<int64_t> stride, List<int64_t> padding) {
+  static const detail::Op op_("max_unpool3d.out");
+  const detail::Slots s_output_size(output_size, true);
+  const detail::Slots s_stride(stride, true);
+  const detail::Slots s_padding(padding, true);
+  op_.call_out({detail::slot(self), detail::slot(indices), s_output_size.slot(), s_stride.slot(), s_padding.slot(), detail::slot(out)});
 }
 inline Tensor maximum(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("maximum");
@@ -3336,6 +3648,26 @@ inline void mul_out(const Tensor& out, const Tensor& self, const Tensor& other) 
   static const detail::Op op_("mul.out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
+inline Tensor multi_margin_loss(const Tensor& self, const Tensor& target, const Scalar& p = 1, const Scalar& margin = 1, const Tensor& weight = {}, int64_t reduction = 1) {
+  static const detail::Op op_("multi_margin_loss");
+  return op_.call1({detail::slot(self), detail::slot(target), detail::slot(p), detail::slot(margin), detail::slot(weight), detail::slot(reduction)});
+}
+inline void multi_margin_loss_out(const Tensor& out, const Tensor& self, const Tensor& target, const Scalar& p = 1, const Scalar& margin = 1, const Tensor& weight = {}, int64_t reduction = 1) {
+  static const detail::Op op_("multi_margin_loss.out");
+  op_.call_out({detail::slot(self), detail::slot(target), detail::slot(p), detail::slot(margin), detail::slot(weight), detail::slot(reduction), detail::slot(out)});
+}
+inline Tensor multilabel_margin_loss(const Tensor& self, const Tensor& target, int64_t reduction = 1) {
+  static const detail::Op op_("multilabel_margin_loss");
+  return op_.call1({detail::slot(self), detail::slot(target), detail::slot(reduction)});
+}
+inline std::tuple<Tensor, Tensor> multilabel_margin_loss_forward(const Tensor& self, const Tensor& target, int64_t reduction) {
+  static const detail::Op op_("multilabel_margin_loss_forward");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(target), detail::slot(reduction)});
+}
+inline void multilabel_margin_loss_out(const Tensor& out, const Tensor& self, const Tensor& target, int64_t reduction = 1) {
+  static const detail::Op op_("multilabel_margin_loss.out");
+  op_.call_out({detail::slot(self), detail::slot(target), detail::slot(reduction), detail::slot(out)});
+}
 inline Tensor multiply(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("multiply.Tensor");
   return op_.call1({detail::slot(self), detail::slot(other)});
@@ -3409,6 +3741,14 @@ inline std::tuple<Tensor, Tensor> nanmedian(const Tensor& self, int64_t dim, boo
   static const detail::Op op_("nanmedian.dim");
   return op_.call_tuple<2>({detail::slot(self), detail::slot(dim), detail::slot(keepdim)});
 }
+inline Tensor nanquantile(const Tensor& self, const Tensor& q, std::optional<int64_t> dim = std::nullopt, bool keepdim = false, std::string_view interpolation = "linear") {
+  static const detail::Op op_("nanquantile");
+  return op_.call1({detail::slot(self), detail::slot(q), detail::slot(dim), detail::slot(keepdim), detail::slot(interpolation)});
+}
+inline Tensor nanquantile(const Tensor& self, double q, std::optional<int64_t> dim = std::nullopt, bool keepdim = false, std::string_view interpolation = "linear") {
+  static const detail::Op op_("nanquantile.scalar");
+  return op_.call1({detail::slot(self), detail::slot(q), detail::slot(dim), detail::slot(keepdim), detail::slot(interpolation)});
+}
 inline Tensor nansum(const Tensor& self, OptList<int64_t> dim = std::nullopt, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
   static const detail::Op op_("nansum");
   const detail::Slots s_dim(dim, true);
@@ -3434,6 +3774,10 @@ inline Tensor narrow_copy(const Tensor& self, int64_t dim, int64_t start, int64_
 inline std::tuple<Tensor, Tensor, Tensor> native_batch_norm(const Tensor& input, const Tensor& weight, const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, bool training, double momentum, double eps) {
   static const detail::Op op_("native_batch_norm");
   return op_.call_tuple<3>({detail::slot(input), detail::slot(weight), detail::slot(bias), detail::slot(running_mean), detail::slot(running_var), detail::slot(training), detail::slot(momentum), detail::slot(eps)});
+}
+inline Tensor native_channel_shuffle(const Tensor& self, int64_t groups) {
+  static const detail::Op op_("native_channel_shuffle");
+  return op_.call1({detail::slot(self), detail::slot(groups)});
 }
 inline std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::optional<bool> train) {
   static const detail::Op op_("native_dropout");
@@ -3709,6 +4053,19 @@ inline void outer_out(const Tensor& out, const Tensor& self, const Tensor& vec2)
   static const detail::Op op_("outer.out");
   op_.call_out({detail::slot(self), detail::slot(vec2), detail::slot(out)});
 }
+inline Tensor pad(const Tensor& self, List<int64_t> pad, std::string_view mode = "constant", std::optional<double> value = std::nullopt) {
+  static const detail::Op op_("pad");
+  const detail::Slots s_pad(pad);
+  return op_.call1({detail::slot(self), s_pad.slot(), detail::slot(mode), detail::slot(value)});
+}
+inline Tensor pairwise_distance(const Tensor& x1, const Tensor& x2, double p = 2.0, double eps = 1e-06, bool keepdim = false) {
+  static const detail::Op op_("pairwise_distance");
+  return op_.call1({detail::slot(x1), detail::slot(x2), detail::slot(p), detail::slot(eps), detail::slot(keepdim)});
+}
+inline Tensor pdist(const Tensor& self, double p = 2.0) {
+  static const detail::Op op_("pdist");
+  return op_.call1({detail::slot(self), detail::slot(p)});
+}
 inline Tensor permute(const Tensor& self, List<int64_t> dims) {
   static const detail::Op op_("permute");
   const detail::Slots s_dims(dims);
@@ -3718,6 +4075,14 @@ inline Tensor permute_copy(const Tensor& self, List<int64_t> dims) {
   static const detail::Op op_("permute_copy");
   const detail::Slots s_dims(dims);
   return op_.call1({detail::slot(self), s_dims.slot()});
+}
+inline Tensor pixel_shuffle(const Tensor& self, int64_t upscale_factor) {
+  static const detail::Op op_("pixel_shuffle");
+  return op_.call1({detail::slot(self), detail::slot(upscale_factor)});
+}
+inline Tensor pixel_unshuffle(const Tensor& self, int64_t downscale_factor) {
+  static const detail::Op op_("pixel_unshuffle");
+  return op_.call1({detail::slot(self), detail::slot(downscale_factor)});
 }
 inline Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, bool log_input, bool full, double eps, int64_t reduction) {
   static const detail::Op op_("poisson_nll_loss");
@@ -3807,6 +4172,14 @@ inline const Tensor& put_(const Tensor& self, const Tensor& index, const Tensor&
   op_.call_in_place({detail::slot(self), detail::slot(index), detail::slot(source), detail::slot(accumulate)});
   return self;
 }
+inline Tensor quantile(const Tensor& self, const Tensor& q, std::optional<int64_t> dim = std::nullopt, bool keepdim = false, std::string_view interpolation = "linear") {
+  static const detail::Op op_("quantile");
+  return op_.call1({detail::slot(self), detail::slot(q), detail::slot(dim), detail::slot(keepdim), detail::slot(interpolation)});
+}
+inline Tensor quantile(const Tensor& self, double q, std::optional<int64_t> dim = std::nullopt, bool keepdim = false, std::string_view interpolation = "linear") {
+  static const detail::Op op_("quantile.scalar");
+  return op_.call1({detail::slot(self), detail::slot(q), detail::slot(dim), detail::slot(keepdim), detail::slot(interpolation)});
+}
 inline Tensor rad2deg(const Tensor& self) {
   static const detail::Op op_("rad2deg");
   return op_.call1({detail::slot(self)});
@@ -3895,6 +4268,36 @@ inline void reciprocal_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("reciprocal.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
+inline Tensor reflection_pad1d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad1d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void reflection_pad1d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad1d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
+}
+inline Tensor reflection_pad2d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad2d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void reflection_pad2d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad2d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
+}
+inline Tensor reflection_pad3d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad3d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void reflection_pad3d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("reflection_pad3d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
+}
 inline Tensor relu(const Tensor& self) {
   static const detail::Op op_("relu");
   return op_.call1({detail::slot(self)});
@@ -3959,6 +4362,36 @@ inline Tensor repeat(const Tensor& self, List<int64_t> repeats) {
 inline Tensor repeat_interleave(const Tensor& repeats, std::optional<int64_t> output_size = std::nullopt) {
   static const detail::Op op_("repeat_interleave.Tensor");
   return op_.call1({detail::slot(repeats), detail::slot(output_size)});
+}
+inline Tensor replication_pad1d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad1d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void replication_pad1d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad1d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
+}
+inline Tensor replication_pad2d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad2d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void replication_pad2d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad2d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
+}
+inline Tensor replication_pad3d(const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad3d");
+  const detail::Slots s_padding(padding);
+  return op_.call1({detail::slot(self), s_padding.slot()});
+}
+inline void replication_pad3d_out(const Tensor& out, const Tensor& self, List<int64_t> padding) {
+  static const detail::Op op_("replication_pad3d.out");
+  const detail::Slots s_padding(padding);
+  op_.call_out({detail::slot(self), s_padding.slot(), detail::slot(out)});
 }
 inline Tensor reshape(const Tensor& self, List<int64_t> shape) {
   static const detail::Op op_("reshape");
@@ -5532,6 +5965,10 @@ inline Tensor tril_indices(int64_t row, int64_t col, int64_t offset = 0, const T
   return detail::with_options(op_.call1({detail::slot(row), detail::slot(col), detail::slot(offset), detail::slot(options.dtype), detail::none_slot(), detail::slot(options.device), detail::none_slot()}), options);
 }
 inline Tensor tril_indices(int64_t row, int64_t col, int64_t offset, DType dtype) { return tril_indices(row, col, offset, TensorOptions{.dtype = dtype}); }
+inline Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, double margin = 1.0, double p = 2.0, double eps = 1e-06, bool swap = false, int64_t reduction = 1) {
+  static const detail::Op op_("triplet_margin_loss");
+  return op_.call1({detail::slot(anchor), detail::slot(positive), detail::slot(negative), detail::slot(margin), detail::slot(p), detail::slot(eps), detail::slot(swap), detail::slot(reduction)});
+}
 inline Tensor triu(const Tensor& self, int64_t diagonal = 0) {
   static const detail::Op op_("triu");
   return op_.call1({detail::slot(self), detail::slot(diagonal)});
@@ -5650,6 +6087,118 @@ inline Tensor unsqueeze(const Tensor& self, int64_t dim) {
 inline Tensor unsqueeze_copy(const Tensor& self, int64_t dim) {
   static const detail::Op op_("unsqueeze_copy");
   return op_.call1({detail::slot(self), detail::slot(dim)});
+}
+inline Tensor upsample_bicubic2d(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_bicubic2d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor upsample_bicubic2d(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_bicubic2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void upsample_bicubic2d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_bicubic2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor upsample_bilinear2d(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_bilinear2d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor upsample_bilinear2d(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_bilinear2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void upsample_bilinear2d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_bilinear2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor upsample_linear1d(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_linear1d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor upsample_linear1d(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("upsample_linear1d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales)});
+}
+inline void upsample_linear1d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("upsample_linear1d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales), detail::slot(out)});
+}
+inline Tensor upsample_nearest1d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_nearest1d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor upsample_nearest1d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("upsample_nearest1d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales)});
+}
+inline void upsample_nearest1d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales = std::nullopt) {
+  static const detail::Op op_("upsample_nearest1d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales), detail::slot(out)});
+}
+inline Tensor upsample_nearest2d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_nearest2d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor upsample_nearest2d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_nearest2d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void upsample_nearest2d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_nearest2d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor upsample_nearest3d(const Tensor& input, OptList<int64_t> output_size, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_nearest3d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), s_scale_factors.slot()});
+}
+inline Tensor upsample_nearest3d(const Tensor& self, List<int64_t> output_size, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_nearest3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void upsample_nearest3d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_nearest3d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
+}
+inline Tensor upsample_trilinear3d(const Tensor& input, OptList<int64_t> output_size, bool align_corners, OptList<double> scale_factors) {
+  static const detail::Op op_("upsample_trilinear3d.vec");
+  const detail::Slots s_output_size(output_size);
+  const detail::Slots s_scale_factors(scale_factors);
+  return op_.call1({detail::slot(input), s_output_size.slot(), detail::slot(align_corners), s_scale_factors.slot()});
+}
+inline Tensor upsample_trilinear3d(const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_trilinear3d");
+  const detail::Slots s_output_size(output_size, true);
+  return op_.call1({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w)});
+}
+inline void upsample_trilinear3d_out(const Tensor& out, const Tensor& self, List<int64_t> output_size, bool align_corners, std::optional<double> scales_d = std::nullopt, std::optional<double> scales_h = std::nullopt, std::optional<double> scales_w = std::nullopt) {
+  static const detail::Op op_("upsample_trilinear3d.out");
+  const detail::Slots s_output_size(output_size, true);
+  op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
 }
 inline Tensor var(const Tensor& self, bool unbiased) {
   static const detail::Op op_("var");
@@ -5841,6 +6390,12 @@ inline Tensor Tensor::acos() const { return v1::acos(*this); }
 inline const Tensor& Tensor::acos_() const { return v1::acos_(*this); }
 inline Tensor Tensor::acosh() const { return v1::acosh(*this); }
 inline const Tensor& Tensor::acosh_() const { return v1::acosh_(*this); }
+inline Tensor Tensor::adaptive_avg_pool1d(List<int64_t> output_size) const { return v1::adaptive_avg_pool1d(*this, output_size); }
+inline Tensor Tensor::adaptive_avg_pool2d(List<int64_t> output_size) const { return v1::adaptive_avg_pool2d(*this, output_size); }
+inline Tensor Tensor::adaptive_avg_pool3d(List<int64_t> output_size) const { return v1::adaptive_avg_pool3d(*this, output_size); }
+inline std::tuple<Tensor, Tensor> Tensor::adaptive_max_pool1d(List<int64_t> output_size) const { return v1::adaptive_max_pool1d(*this, output_size); }
+inline std::tuple<Tensor, Tensor> Tensor::adaptive_max_pool2d(List<int64_t> output_size) const { return v1::adaptive_max_pool2d(*this, output_size); }
+inline std::tuple<Tensor, Tensor> Tensor::adaptive_max_pool3d(List<int64_t> output_size) const { return v1::adaptive_max_pool3d(*this, output_size); }
 inline Tensor Tensor::add(const Tensor& other, const Scalar& alpha) const { return v1::add(*this, other, alpha); }
 inline Tensor Tensor::add(const Scalar& other, const Scalar& alpha) const { return v1::add(*this, other, alpha); }
 inline const Tensor& Tensor::add_(const Tensor& other, const Scalar& alpha) const { return v1::add_(*this, other, alpha); }
@@ -5946,6 +6501,7 @@ inline Tensor Tensor::ceil() const { return v1::ceil(*this); }
 inline const Tensor& Tensor::ceil_() const { return v1::ceil_(*this); }
 inline Tensor Tensor::celu(const Scalar& alpha) const { return v1::celu(*this, alpha); }
 inline const Tensor& Tensor::celu_(const Scalar& alpha) const { return v1::celu_(*this, alpha); }
+inline Tensor Tensor::channel_shuffle(int64_t groups) const { return v1::channel_shuffle(*this, groups); }
 inline std::vector<Tensor> Tensor::chunk(int64_t chunks, int64_t dim) const { return v1::chunk(*this, chunks, dim); }
 inline Tensor Tensor::clamp(const std::optional<Scalar>& min, const std::optional<Scalar>& max) const { return v1::clamp(*this, min, max); }
 inline Tensor Tensor::clamp(const Tensor& min, const Tensor& max) const { return v1::clamp(*this, min, max); }
@@ -5964,6 +6520,7 @@ inline Tensor Tensor::clip(const Tensor& min, const Tensor& max) const { return 
 inline const Tensor& Tensor::clip_(const std::optional<Scalar>& min, const std::optional<Scalar>& max) const { return v1::clip_(*this, min, max); }
 inline const Tensor& Tensor::clip_(const Tensor& min, const Tensor& max) const { return v1::clip_(*this, min, max); }
 inline const Tensor& Tensor::clone_() const { return v1::clone_(*this); }
+inline Tensor Tensor::col2im(List<int64_t> output_size, List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) const { return v1::col2im(*this, output_size, kernel_size, dilation, padding, stride); }
 inline Tensor Tensor::combinations(int64_t r, bool with_replacement) const { return v1::combinations(*this, r, with_replacement); }
 inline Tensor Tensor::conj() const { return v1::conj(*this); }
 inline Tensor Tensor::conj_physical() const { return v1::conj_physical(*this); }
@@ -5975,12 +6532,15 @@ inline Tensor Tensor::copysign(const Tensor& other) const { return v1::copysign(
 inline Tensor Tensor::copysign(const Scalar& other) const { return v1::copysign(*this, other); }
 inline const Tensor& Tensor::copysign_(const Tensor& other) const { return v1::copysign_(*this, other); }
 inline const Tensor& Tensor::copysign_(const Scalar& other) const { return v1::copysign_(*this, other); }
+inline Tensor Tensor::corrcoef() const { return v1::corrcoef(*this); }
 inline Tensor Tensor::cos() const { return v1::cos(*this); }
 inline const Tensor& Tensor::cos_() const { return v1::cos_(*this); }
 inline Tensor Tensor::cosh() const { return v1::cosh(*this); }
 inline const Tensor& Tensor::cosh_() const { return v1::cosh_(*this); }
 inline Tensor Tensor::count_nonzero(std::optional<int64_t> dim) const { return v1::count_nonzero(*this, dim); }
 inline Tensor Tensor::count_nonzero(List<int64_t> dim) const { return v1::count_nonzero(*this, dim); }
+inline Tensor Tensor::cov(int64_t correction, const Tensor& fweights, const Tensor& aweights) const { return v1::cov(*this, correction, fweights, aweights); }
+inline Tensor Tensor::cross(const Tensor& other, std::optional<int64_t> dim) const { return v1::cross(*this, other, dim); }
 inline Tensor Tensor::cross_entropy_loss(const Tensor& target, const Tensor& weight, int64_t reduction, int64_t ignore_index, double label_smoothing) const { return v1::cross_entropy_loss(*this, target, weight, reduction, ignore_index, label_smoothing); }
 inline std::tuple<Tensor, Tensor> Tensor::cummax(int64_t dim) const { return v1::cummax(*this, dim); }
 inline std::tuple<Tensor, Tensor> Tensor::cummin(int64_t dim) const { return v1::cummin(*this, dim); }
@@ -6070,6 +6630,8 @@ inline const Tensor& Tensor::fmod_(const Tensor& other) const { return v1::fmod_
 inline const Tensor& Tensor::fmod_(const Scalar& other) const { return v1::fmod_(*this, other); }
 inline Tensor Tensor::frac() const { return v1::frac(*this); }
 inline const Tensor& Tensor::frac_() const { return v1::frac_(*this); }
+inline std::tuple<Tensor, Tensor> Tensor::fractional_max_pool2d(List<int64_t> kernel_size, List<int64_t> output_size, const Tensor& random_samples) const { return v1::fractional_max_pool2d(*this, kernel_size, output_size, random_samples); }
+inline std::tuple<Tensor, Tensor> Tensor::fractional_max_pool3d(List<int64_t> kernel_size, List<int64_t> output_size, const Tensor& random_samples) const { return v1::fractional_max_pool3d(*this, kernel_size, output_size, random_samples); }
 inline std::tuple<Tensor, Tensor> Tensor::frexp() const { return v1::frexp(*this); }
 inline Tensor Tensor::full_like(const Scalar& fill_value, const TensorOptions& options) const { return v1::full_like(*this, fill_value, options); }
 inline Tensor Tensor::gather(int64_t dim, const Tensor& index, bool sparse_grad) const { return v1::gather(*this, dim, index, sparse_grad); }
@@ -6085,6 +6647,13 @@ inline Tensor Tensor::geometric(double p) const { return v1::geometric(*this, p)
 inline const Tensor& Tensor::geometric_(double p) const { return v1::geometric_(*this, p); }
 inline Tensor Tensor::ger(const Tensor& vec2) const { return v1::ger(*this, vec2); }
 inline Tensor Tensor::glu(int64_t dim) const { return v1::glu(*this, dim); }
+inline std::vector<Tensor> Tensor::gradient(const std::optional<Scalar>& spacing, std::optional<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(const Scalar& spacing, List<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(List<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(List<Scalar> spacing, std::optional<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(List<Scalar> spacing, List<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(TensorList spacing, std::optional<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
+inline std::vector<Tensor> Tensor::gradient(TensorList spacing, List<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
 inline Tensor Tensor::greater(const Tensor& other) const { return v1::greater(*this, other); }
 inline Tensor Tensor::greater(const Scalar& other) const { return v1::greater(*this, other); }
 inline const Tensor& Tensor::greater_(const Tensor& other) const { return v1::greater_(*this, other); }
@@ -6106,6 +6675,7 @@ inline Tensor Tensor::hardtanh(const Scalar& min_val, const Scalar& max_val) con
 inline const Tensor& Tensor::hardtanh_(const Scalar& min_val, const Scalar& max_val) const { return v1::hardtanh_(*this, min_val, max_val); }
 inline Tensor Tensor::heaviside(const Tensor& values) const { return v1::heaviside(*this, values); }
 inline const Tensor& Tensor::heaviside_(const Tensor& values) const { return v1::heaviside_(*this, values); }
+inline Tensor Tensor::hinge_embedding_loss(const Tensor& target, double margin, int64_t reduction) const { return v1::hinge_embedding_loss(*this, target, margin, reduction); }
 inline Tensor Tensor::histc(int64_t bins, const Scalar& min, const Scalar& max) const { return v1::histc(*this, bins, min, max); }
 inline std::tuple<Tensor, Tensor> Tensor::histogram(int64_t bins, OptList<double> range, const Tensor& weight, bool density) const { return v1::histogram(*this, bins, range, weight, density); }
 inline std::vector<Tensor> Tensor::hsplit(int64_t sections) const { return v1::hsplit(*this, sections); }
@@ -6119,6 +6689,7 @@ inline Tensor Tensor::igamma(const Tensor& other) const { return v1::igamma(*thi
 inline const Tensor& Tensor::igamma_(const Tensor& other) const { return v1::igamma_(*this, other); }
 inline Tensor Tensor::igammac(const Tensor& other) const { return v1::igammac(*this, other); }
 inline const Tensor& Tensor::igammac_(const Tensor& other) const { return v1::igammac_(*this, other); }
+inline Tensor Tensor::im2col(List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) const { return v1::im2col(*this, kernel_size, dilation, padding, stride); }
 inline Tensor Tensor::index_add(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add(*this, dim, index, source, alpha); }
 inline const Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add_(*this, dim, index, source, alpha); }
 inline Tensor Tensor::index_copy(int64_t dim, const Tensor& index, const Tensor& source) const { return v1::index_copy(*this, dim, index, source); }
@@ -6169,6 +6740,7 @@ inline const Tensor& Tensor::lgamma_() const { return v1::lgamma_(*this); }
 inline Tensor Tensor::lift_fresh() const { return v1::lift_fresh(*this); }
 inline Tensor Tensor::lift_fresh_copy() const { return v1::lift_fresh_copy(*this); }
 inline const Tensor& Tensor::lift_fresh_copy_() const { return v1::lift_fresh_copy_(*this); }
+inline Tensor Tensor::linalg_cross(const Tensor& other, int64_t dim) const { return v1::linalg_cross(*this, other, dim); }
 inline Tensor Tensor::linalg_diagonal(int64_t offset, int64_t dim1, int64_t dim2) const { return v1::linalg_diagonal(*this, offset, dim1, dim2); }
 inline Tensor Tensor::linalg_matmul(const Tensor& other) const { return v1::linalg_matmul(*this, other); }
 inline Tensor Tensor::linalg_matrix_power(int64_t n) const { return v1::linalg_matrix_power(*this, n); }
@@ -6222,6 +6794,8 @@ inline Tensor Tensor::max_pool2d(List<int64_t> kernel_size, List<int64_t> stride
 inline std::tuple<Tensor, Tensor> Tensor::max_pool2d_with_indices(List<int64_t> kernel_size, List<int64_t> stride, List<int64_t> padding, List<int64_t> dilation, bool ceil_mode) const { return v1::max_pool2d_with_indices(*this, kernel_size, stride, padding, dilation, ceil_mode); }
 inline Tensor Tensor::max_pool3d(List<int64_t> kernel_size, List<int64_t> stride, List<int64_t> padding, List<int64_t> dilation, bool ceil_mode) const { return v1::max_pool3d(*this, kernel_size, stride, padding, dilation, ceil_mode); }
 inline std::tuple<Tensor, Tensor> Tensor::max_pool3d_with_indices(List<int64_t> kernel_size, List<int64_t> stride, List<int64_t> padding, List<int64_t> dilation, bool ceil_mode) const { return v1::max_pool3d_with_indices(*this, kernel_size, stride, padding, dilation, ceil_mode); }
+inline Tensor Tensor::max_unpool2d(const Tensor& indices, List<int64_t> output_size) const { return v1::max_unpool2d(*this, indices, output_size); }
+inline Tensor Tensor::max_unpool3d(const Tensor& indices, List<int64_t> output_size, List<int64_t> stride, List<int64_t> padding) const { return v1::max_unpool3d(*this, indices, output_size, stride, padding); }
 inline Tensor Tensor::maximum(const Tensor& other) const { return v1::maximum(*this, other); }
 inline Tensor Tensor::mean(std::optional<DType> dtype) const { return v1::mean(*this, dtype); }
 inline Tensor Tensor::mean(OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::mean(*this, dim, keepdim, dtype); }
@@ -6245,6 +6819,9 @@ inline Tensor Tensor::mul(const Tensor& other) const { return v1::mul(*this, oth
 inline Tensor Tensor::mul(const Scalar& other) const { return v1::mul(*this, other); }
 inline const Tensor& Tensor::mul_(const Tensor& other) const { return v1::mul_(*this, other); }
 inline const Tensor& Tensor::mul_(const Scalar& other) const { return v1::mul_(*this, other); }
+inline Tensor Tensor::multi_margin_loss(const Tensor& target, const Scalar& p, const Scalar& margin, const Tensor& weight, int64_t reduction) const { return v1::multi_margin_loss(*this, target, p, margin, weight, reduction); }
+inline Tensor Tensor::multilabel_margin_loss(const Tensor& target, int64_t reduction) const { return v1::multilabel_margin_loss(*this, target, reduction); }
+inline std::tuple<Tensor, Tensor> Tensor::multilabel_margin_loss_forward(const Tensor& target, int64_t reduction) const { return v1::multilabel_margin_loss_forward(*this, target, reduction); }
 inline Tensor Tensor::multiply(const Tensor& other) const { return v1::multiply(*this, other); }
 inline Tensor Tensor::multiply(const Scalar& other) const { return v1::multiply(*this, other); }
 inline const Tensor& Tensor::multiply_(const Tensor& other) const { return v1::multiply_(*this, other); }
@@ -6256,10 +6833,13 @@ inline const Tensor& Tensor::nan_to_num_(std::optional<double> nan, std::optiona
 inline Tensor Tensor::nanmean(OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::nanmean(*this, dim, keepdim, dtype); }
 inline Tensor Tensor::nanmedian() const { return v1::nanmedian(*this); }
 inline std::tuple<Tensor, Tensor> Tensor::nanmedian(int64_t dim, bool keepdim) const { return v1::nanmedian(*this, dim, keepdim); }
+inline Tensor Tensor::nanquantile(const Tensor& q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::nanquantile(*this, q, dim, keepdim, interpolation); }
+inline Tensor Tensor::nanquantile(double q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::nanquantile(*this, q, dim, keepdim, interpolation); }
 inline Tensor Tensor::nansum(OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::nansum(*this, dim, keepdim, dtype); }
 inline Tensor Tensor::narrow(int64_t dim, int64_t start, int64_t length) const { return v1::narrow(*this, dim, start, length); }
 inline Tensor Tensor::narrow(int64_t dim, const Tensor& start, int64_t length) const { return v1::narrow(*this, dim, start, length); }
 inline Tensor Tensor::narrow_copy(int64_t dim, int64_t start, int64_t length) const { return v1::narrow_copy(*this, dim, start, length); }
+inline Tensor Tensor::native_channel_shuffle(int64_t groups) const { return v1::native_channel_shuffle(*this, groups); }
 inline Tensor Tensor::ne(const Tensor& other) const { return v1::ne(*this, other); }
 inline Tensor Tensor::ne(const Scalar& other) const { return v1::ne(*this, other); }
 inline const Tensor& Tensor::ne_(const Tensor& other) const { return v1::ne_(*this, other); }
@@ -6294,8 +6874,12 @@ inline const Tensor& Tensor::not_equal_(const Scalar& other) const { return v1::
 inline Tensor Tensor::numpy_T() const { return v1::numpy_T(*this); }
 inline Tensor Tensor::ones_like(const TensorOptions& options) const { return v1::ones_like(*this, options); }
 inline Tensor Tensor::outer(const Tensor& vec2) const { return v1::outer(*this, vec2); }
+inline Tensor Tensor::pad(List<int64_t> pad, std::string_view mode, std::optional<double> value) const { return v1::pad(*this, pad, mode, value); }
+inline Tensor Tensor::pdist(double p) const { return v1::pdist(*this, p); }
 inline Tensor Tensor::permute(List<int64_t> dims) const { return v1::permute(*this, dims); }
 inline Tensor Tensor::permute_copy(List<int64_t> dims) const { return v1::permute_copy(*this, dims); }
+inline Tensor Tensor::pixel_shuffle(int64_t upscale_factor) const { return v1::pixel_shuffle(*this, upscale_factor); }
+inline Tensor Tensor::pixel_unshuffle(int64_t downscale_factor) const { return v1::pixel_unshuffle(*this, downscale_factor); }
 inline Tensor Tensor::positive() const { return v1::positive(*this); }
 inline const Tensor& Tensor::positive_() const { return v1::positive_(*this); }
 inline Tensor Tensor::pow(const Tensor& exponent) const { return v1::pow(*this, exponent); }
@@ -6307,6 +6891,8 @@ inline Tensor Tensor::prod(std::optional<DType> dtype) const { return v1::prod(*
 inline Tensor Tensor::prod(int64_t dim, bool keepdim, std::optional<DType> dtype) const { return v1::prod(*this, dim, keepdim, dtype); }
 inline Tensor Tensor::put(const Tensor& index, const Tensor& source, bool accumulate) const { return v1::put(*this, index, source, accumulate); }
 inline const Tensor& Tensor::put_(const Tensor& index, const Tensor& source, bool accumulate) const { return v1::put_(*this, index, source, accumulate); }
+inline Tensor Tensor::quantile(const Tensor& q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::quantile(*this, q, dim, keepdim, interpolation); }
+inline Tensor Tensor::quantile(double q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::quantile(*this, q, dim, keepdim, interpolation); }
 inline Tensor Tensor::rad2deg() const { return v1::rad2deg(*this); }
 inline const Tensor& Tensor::rad2deg_() const { return v1::rad2deg_(*this); }
 inline Tensor Tensor::rand_like(const TensorOptions& options) const { return v1::rand_like(*this, options); }
@@ -6317,6 +6903,9 @@ inline Tensor Tensor::ravel() const { return v1::ravel(*this); }
 inline Tensor Tensor::real() const { return v1::real(*this); }
 inline Tensor Tensor::reciprocal() const { return v1::reciprocal(*this); }
 inline const Tensor& Tensor::reciprocal_() const { return v1::reciprocal_(*this); }
+inline Tensor Tensor::reflection_pad1d(List<int64_t> padding) const { return v1::reflection_pad1d(*this, padding); }
+inline Tensor Tensor::reflection_pad2d(List<int64_t> padding) const { return v1::reflection_pad2d(*this, padding); }
+inline Tensor Tensor::reflection_pad3d(List<int64_t> padding) const { return v1::reflection_pad3d(*this, padding); }
 inline Tensor Tensor::relu() const { return v1::relu(*this); }
 inline Tensor Tensor::relu6() const { return v1::relu6(*this); }
 inline const Tensor& Tensor::relu6_() const { return v1::relu6_(*this); }
@@ -6327,6 +6916,9 @@ inline const Tensor& Tensor::remainder_(const Tensor& other) const { return v1::
 inline const Tensor& Tensor::remainder_(const Scalar& other) const { return v1::remainder_(*this, other); }
 inline Tensor Tensor::renorm(const Scalar& p, int64_t dim, const Scalar& maxnorm) const { return v1::renorm(*this, p, dim, maxnorm); }
 inline Tensor Tensor::repeat(List<int64_t> repeats) const { return v1::repeat(*this, repeats); }
+inline Tensor Tensor::replication_pad1d(List<int64_t> padding) const { return v1::replication_pad1d(*this, padding); }
+inline Tensor Tensor::replication_pad2d(List<int64_t> padding) const { return v1::replication_pad2d(*this, padding); }
+inline Tensor Tensor::replication_pad3d(List<int64_t> padding) const { return v1::replication_pad3d(*this, padding); }
 inline Tensor Tensor::reshape(List<int64_t> shape) const { return v1::reshape(*this, shape); }
 inline Tensor Tensor::reshape_as(const Tensor& other) const { return v1::reshape_as(*this, other); }
 inline Tensor Tensor::resize(List<int64_t> size) const { return v1::resize(*this, size); }
@@ -6536,6 +7128,13 @@ inline std::vector<Tensor> Tensor::unsafe_split(int64_t split_size, int64_t dim)
 inline std::vector<Tensor> Tensor::unsafe_split_with_sizes(List<int64_t> split_sizes, int64_t dim) const { return v1::unsafe_split_with_sizes(*this, split_sizes, dim); }
 inline Tensor Tensor::unsqueeze(int64_t dim) const { return v1::unsqueeze(*this, dim); }
 inline Tensor Tensor::unsqueeze_copy(int64_t dim) const { return v1::unsqueeze_copy(*this, dim); }
+inline Tensor Tensor::upsample_bicubic2d(List<int64_t> output_size, bool align_corners, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_bicubic2d(*this, output_size, align_corners, scales_h, scales_w); }
+inline Tensor Tensor::upsample_bilinear2d(List<int64_t> output_size, bool align_corners, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_bilinear2d(*this, output_size, align_corners, scales_h, scales_w); }
+inline Tensor Tensor::upsample_linear1d(List<int64_t> output_size, bool align_corners, std::optional<double> scales) const { return v1::upsample_linear1d(*this, output_size, align_corners, scales); }
+inline Tensor Tensor::upsample_nearest1d(List<int64_t> output_size, std::optional<double> scales) const { return v1::upsample_nearest1d(*this, output_size, scales); }
+inline Tensor Tensor::upsample_nearest2d(List<int64_t> output_size, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_nearest2d(*this, output_size, scales_h, scales_w); }
+inline Tensor Tensor::upsample_nearest3d(List<int64_t> output_size, std::optional<double> scales_d, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_nearest3d(*this, output_size, scales_d, scales_h, scales_w); }
+inline Tensor Tensor::upsample_trilinear3d(List<int64_t> output_size, bool align_corners, std::optional<double> scales_d, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_trilinear3d(*this, output_size, align_corners, scales_d, scales_h, scales_w); }
 inline Tensor Tensor::var(bool unbiased) const { return v1::var(*this, unbiased); }
 inline Tensor Tensor::var(OptList<int64_t> dim, bool unbiased, bool keepdim) const { return v1::var(*this, dim, unbiased, keepdim); }
 inline Tensor Tensor::var(OptList<int64_t> dim, const std::optional<Scalar>& correction, bool keepdim) const { return v1::var(*this, dim, correction, keepdim); }
