@@ -5,15 +5,19 @@
 
 namespace phlox::math {
 
-// Runs an f64 text for a value of either type.
+// Runs an f64 text for a value of either type; f32 goes there and back. The text is instantiated for one type only.
 template <ScalarValue V, class F>
 V through_f64(const V& x, F f) {
-  if (is_f64(x)) return f(x);
+  if constexpr (std::same_as<decltype(to_f64(x)), V>) {
+    if (is_f64(x)) return f(x);
+  }
   return math::narrow(x, f(to_f64(x)));
 }
 template <ScalarValue V, class F>
 V through_f64(const V& x, const V& y, F f) {
-  if (is_f64(x)) return f(x, y);
+  if constexpr (std::same_as<decltype(to_f64(x)), V>) {
+    if (is_f64(x)) return f(x, y);
+  }
   return math::narrow(x, f(to_f64(x), to_f64(y)));
 }
 
