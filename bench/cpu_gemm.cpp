@@ -3,7 +3,9 @@
 // is timed in CPU time, more threads by the wall clock. Prints a JSON line a case:
 //   {"bench":"cpu-gemm","case":"f32-512","threads":1,"gflops":best,"median":...,"of_peak":median of ratios to the probes
 //    around each sample,"openblas":best,"vs_openblas":best / best}
-// usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [N | M,N,K[,ta,tb[,batch]]]...
+// A case is N or M,N,K[,ta,tb[,batch]]; gN has a bias and gelu; cI,O,S[,batch] is a 3 x 3 convolution, iI,O,S and wI,O,S its
+// gradients by input and weight.
+// usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...
 #include <dlfcn.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -89,7 +92,10 @@ struct Case {
   bool ta = false, tb = false;
   int64_t batch = 1;
   bool gelu = false;
+  // 'c', 'i' or 'w': a 3 x 3 convolution of `m` channels to `n` on k x k images, its gradients by input and weight.
+  char conv = 0;
   std::string name() const {
+    if (conv) return cat("conv3x3-", conv == 'c' ? "" : conv == 'i' ? "grad-input-" : "grad-weight-", m, "-", n, "-", k, "-b", batch);
     std::string s = m == n && n == k ? cat(m) : cat(m, "x", n, "x", k);
     if (ta || tb) s += cat("-", ta ? "T" : "N", tb ? "T" : "N");
     if (batch > 1) s += cat("-b", batch);
@@ -99,17 +105,37 @@ struct Case {
 
 struct Options {
   int rounds = 12, threads = 1;
-  bool symbolic = false, peer = true;
+  bool symbolic = false, peer = true, fuse = true;
 };
 
 // act(a b + bias) as a graph. Symbolic sizes are symbols in the order batch, m, k, n.
-Ref<Program> program_of(const Case& c, const Target& target, bool symbolic) {
+Ref<Program> program_of(const Case& c, const Target& target, bool symbolic, bool fuse) {
   DimEnv env;
   DimEnvScope scope(env);
   const Dim z = symbolic && c.batch > 1 ? env.new_symbol(c.batch) : Dim(c.batch), m = symbolic ? env.new_symbol(c.m) : Dim(c.m),
             k = symbolic ? env.new_symbol(c.k) : Dim(c.k), n = symbolic ? env.new_symbol(c.n) : Dim(c.n);
   Graph g;
   GraphBuilder b(g);
+  CompileOptions options;
+  options.fuse = fuse;
+  if (c.conv) {
+    const ConvParams same{{1, 1}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1};
+    const TensorType image{.shape = {z, m, k, k}}, result{.shape = {z, n, k, k}}, weight{.shape = {n, m, 3, 3}};
+    Val v;
+    if (c.conv == 'c') {
+      const Val x = b.input(image);
+      v = conv(x, b.input(weight), same);
+    } else if (c.conv == 'i') {
+      const Val grad = b.input(result);
+      v = conv(grad, flip(flip(permute(b.input(weight), {1, 0, 2, 3}), 2), 3), same);
+    } else {
+      const Val x = b.input(image);
+      v = transpose(conv(transpose(x, 0, 1), transpose(b.input(result), 0, 1), same), 0, 1);
+    }
+    const Val out[] = {v};
+    b.outputs(out);
+    return compile_graph(g, target, options);
+  }
   Val x = b.input({.shape = c.ta ? Dims{z, k, m} : Dims{z, m, k}}), y = b.input({.shape = c.tb ? Dims{z, n, k} : Dims{z, k, n}});
   Val r = contract(x, y, {0}, {0}, {c.ta ? 1 : 2}, {c.tb ? 2 : 1});
   if (c.gelu) {
@@ -120,7 +146,7 @@ Ref<Program> program_of(const Case& c, const Target& target, bool symbolic) {
   }
   const Val out[] = {r};
   b.outputs(out);
-  return compile_graph(g, target);
+  return compile_graph(g, target, options);
 }
 
 double median(std::vector<double>& v) {
@@ -135,7 +161,7 @@ void run(const Case& c, const Options& o, const Peer& peer) {
   const bool wide = target.vector_bits >= 512;
   clock_of_samples = CLOCK_PROCESS_CPUTIME_ID;
   const double start = now();
-  const Ref<Executable> e = make_executable(program_of(c, target, o.symbolic), device);
+  const Ref<Executable> e = make_executable(program_of(c, target, o.symbolic, o.fuse), device);
   const double compile_ms = (now() - start) * 1e3;
   clock_of_samples = o.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
   Ints symbols;
@@ -144,13 +170,17 @@ void run(const Case& c, const Options& o, const Peer& peer) {
     symbols.push_back(c.m), symbols.push_back(c.k), symbols.push_back(c.n);
   }
   const Executable::Plan& plan = e->plan(symbols);
+  // Results of about unit size, as activations are: far out in its tails an activation may compute with subnormals.
+  const float scale = float(std::pow(9.0 / double(c.k), 0.25)) * 1e-3f;
   const auto memory = [&](int64_t n) {
     float* p = static_cast<float*>(device.alloc(n * 4, 0));
     uint32_t x = 1;
-    for (int64_t i = 0; i < n; ++i) x = x * 1664525u + 1013904223u, p[i] = float(int(x >> 8) % 2001 - 1000) * 1e-3f;
+    for (int64_t i = 0; i < n; ++i) x = x * 1664525u + 1013904223u, p[i] = float(int(x >> 8) % 2001 - 1000) * scale;
     return p;
   };
-  float *a = memory(c.m * c.k * c.batch), *b = memory(c.k * c.n * c.batch), *bias = memory(c.n), *r = memory(c.m * c.n * c.batch);
+  const int64_t most = c.batch * std::max({c.m, c.n, int64_t(9)}) * std::max({c.m, c.n, c.k * c.k});  // for convolutions
+  float *a = memory(c.conv ? most : c.m * c.k * c.batch), *b = memory(c.conv ? most : c.k * c.n * c.batch), *bias = memory(c.n),
+        *r = memory(c.conv ? most : c.m * c.n * c.batch);
   const auto ours = [&] {
     void* in[] = {a, b, bias};
     const int64_t numbers[3] = {};
@@ -162,7 +192,7 @@ void run(const Case& c, const Options& o, const Peer& peer) {
       peer.gemm(101, c.ta ? 112 : 111, c.tb ? 112 : 111, int(c.m), int(c.n), int(c.k), 1, a + z * c.m * c.k, int(c.ta ? c.m : c.k),
                 b + z * c.k * c.n, int(c.tb ? c.k : c.n), 0, r + z * c.m * c.n, int(c.n));
   };
-  const double flop = 2.0 * double(c.m) * double(c.n) * double(c.k) * double(c.batch);
+  const double flop = 2.0 * double(c.m) * double(c.n) * double(c.k) * double(c.batch) * (c.conv ? 9.0 * double(c.k) : 1.0);
   const int inner = std::max(1, int(1.5e-4 / (flop / 1.5e11 / o.threads)));
   std::vector<double> speeds[2], ratios[2];
   const auto sample = [&](int who, const auto& f) {
@@ -177,7 +207,7 @@ void run(const Case& c, const Options& o, const Peer& peer) {
       before = after;
     }
   };
-  const bool with_peer = o.peer && peer.gemm && !c.gelu;
+  const bool with_peer = o.peer && peer.gemm && !c.gelu && !c.conv;
   for (int round = 0; round < o.rounds; ++round) {
     if (round % 2 && with_peer) sample(1, theirs);
     sample(0, ours);
@@ -220,20 +250,23 @@ int main(int argc, char** argv) {
     const std::string s = argv[i];
     if (s == "-t1") only_one = true;
     else if (s == "-symbolic") o.symbolic = true;
+    else if (s == "-nofuse") o.fuse = false;
     else if (s == "-nopeer") o.peer = false;
     else if (s == "-r" && i + 1 < argc) o.rounds = std::max(1, std::atoi(argv[++i]));
     else {
       int64_t v[6] = {0, 0, 0, 0, 0, 1};
       int n = 0;
-      const bool gelu = argv[i][0] == 'g';
-      char* p = argv[i] + gelu;
+      const char kind = argv[i][0] >= 'a' ? argv[i][0] : 0;
+      char* p = argv[i] + (kind != 0);
       for (; *p && n < 6; ++n) {
         v[n] = std::strtol(p, &p, 10);
         if (*p == ',') ++p;
       }
       if (n == 1) v[1] = v[2] = v[0];
-      if (v[0] <= 0 || v[1] <= 0 || v[2] <= 0) return std::fprintf(stderr, "usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [N | M,N,K[,ta,tb[,batch]]]...\n"), 2;
-      cases.push_back({v[0], v[1], v[2], v[3] != 0, v[4] != 0, v[5], gelu});
+      if (kind && kind != 'g' && n == 3) v[5] = 128;
+      if (kind && kind != 'g' && n == 4) v[5] = v[3], v[3] = 0;
+      if (v[0] <= 0 || v[1] <= 0 || v[2] <= 0) return std::fprintf(stderr, "usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...\n"), 2;
+      cases.push_back({v[0], v[1], v[2], v[3] != 0, v[4] != 0, v[5], kind == 'g', kind == 'g' ? char(0) : kind});
     }
   }
   if (cases.empty()) {

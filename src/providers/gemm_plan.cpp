@@ -157,6 +157,8 @@ bool plan_gemm(const Contraction& c, const Target& target, GemmPlan& p, std::str
   const bool fixed = c.m_size.is_const() && c.n_size.is_const() && c.k_size.is_const() && c.batch_size.is_const();
   const Shape s{size_hint(c.m_size), size_hint(c.n_size), size_hint(c.k_size), size_hint(c.batch_size), p.lanes, p.registers};
   if (fixed && (s.m == 0 || s.n == 0 || s.k == 0 || s.batch == 0)) { refusal = "it is empty"; return false; }
+  // Columns that are computed while they are packed pay when several rows use them.
+  if (c.m_size.is_const() && s.m < 2 && !c.b.plain) { refusal = "a single row for columns that are gathered"; return false; }
   if (fixed) plan_fixed(c, target, s, p);
   else plan_any(c, target, s, p);
   // A few rows: B is read once, so it is neither packed nor kept.

@@ -9,6 +9,7 @@ namespace phlox::harness {
 
 struct Config { const char* cc; Target target; };
 // The plug-in where it was built, else the same clang as a process; AVX-512 only where the machine has it.
+inline std::vector<Config> clang_only() { return {{"clang-19", v4()}, {"clang-19", v3()}}; }
 inline std::vector<Config> configs() {
   std::string why;
   std::vector<Config> r;

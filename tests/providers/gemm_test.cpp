@@ -41,8 +41,6 @@ struct Products {
   }
 };
 
-std::vector<Config> clang_only() { return {{"clang-19", v4()}, {"clang-19", v3()}}; }
-
 TEST(Gemm, Shapes) {
   Products p;
   const int64_t shapes[][3] = {{14, 32, 256}, {1, 9, 2}, {5, 17, 3}, {29, 33, 257}, {64, 64, 64}, {65, 65, 65}, {130, 100, 600},
