@@ -6,7 +6,7 @@
 // Files are replaced in one step: a crash while saving leaves the one before. Loading compares all names and shapes of
 // a part before it changes the part.
 #pragma once
-#include <cstdlib>
+#include <charconv>
 
 #include "phlox/nn/module.hpp"
 #include "phlox/optim/schedulers.hpp"
@@ -52,6 +52,14 @@ inline LoadedTensors load_safetensors(const std::string& path, const Device& dev
   return r;
 }
 
+namespace detail {
+template <class T>
+bool parse_whole(std::string_view text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+}  // namespace detail
+
 // The generator of random numbers, as text: "seed:offset".
 inline std::string rng_state(const Device& device = {}) {
   uint64_t s[2];
@@ -59,10 +67,11 @@ inline std::string rng_state(const Device& device = {}) {
   return std::to_string(s[0]) + ":" + std::to_string(s[1]);
 }
 inline void set_rng_state(const std::string& text, const Device& device = {}) {
-  char* end = nullptr;
-  uint64_t s[2] = {std::strtoull(text.c_str(), &end, 10), 0};
-  if (*end != ':') throw Error(ErrorCode::invalid_argument, "set_rng_state", "this is no state of a generator", text, "seed:offset");
-  s[1] = std::strtoull(end + 1, nullptr, 10);
+  const size_t colon = text.find(':');
+  uint64_t s[2];
+  if (colon == std::string::npos || !detail::parse_whole(std::string_view(text).substr(0, colon), s[0]) ||
+      !detail::parse_whole(std::string_view(text).substr(colon + 1), s[1]))
+    throw Error(ErrorCode::invalid_argument, "set_rng_state", "this is no state of a generator", text, "seed:offset");
   detail::check(phlox_set_rng_state(device.raw(), s));
 }
 
@@ -89,7 +98,8 @@ inline void save_checkpoint(const std::string& path, const Training& t) {
 inline Training load_checkpoint(const std::string& path, const Training& into) {
   const LoadedTensors file = load_safetensors(path);
   Training found;
-  if (const std::string* step = file.find("step")) found.step = std::strtoll(step->c_str(), nullptr, 10);
+  if (const std::string* step = file.find("step"); step && !detail::parse_whole(std::string_view(*step), found.step))
+    throw Error(ErrorCode::bad_file, "load_checkpoint", "the step is no number", *step);
   for (const auto& [k, v] : file.metadata)
     if (k != "step" && k != "rng") found.notes.emplace_back(k, v);
   if (into.model) into.model->load_state_dict(file.tensors.section("model."));

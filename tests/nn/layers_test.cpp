@@ -32,6 +32,9 @@ TEST(Layers, convolutions_and_pools) {
   expect_near(d(make({1, 2, 3, 10, 20, 30}, {1, 2, 3})), {1 + 4 + 30 + 80, 2 + 6 + 60 + 120});
   const Tensor y = arange(16, {.dtype = f32}).reshape({1, 1, 4, 4});
   expect_near(nn::MaxPool2d(2)(y), {5, 7, 13, 15});
+  expect_near(nn::AvgPool2d(2)(y), {2.5, 4.5, 10.5, 12.5});
+  expect_near(nn::AdaptiveAvgPool2d(1)(y), {7.5});
+  expect_near(nn::AdaptiveAvgPool2d(3)(y), {2.5, 3.5, 4.5, 6.5, 7.5, 8.5, 10.5, 11.5, 12.5});
 }
 
 TEST(Layers, batch_norm_follows_the_batch_and_then_the_running_statistics) {

@@ -1,0 +1,144 @@
+// Compiled functions from C++, and whole train steps whose bits are those of eager steps.
+#include <unistd.h>
+
+#include "models.h"
+
+namespace phlox_test {
+namespace {
+
+TEST(Compile, results_arguments_and_reports) {
+  auto one = compile([](Tensor a, Tensor b) { return a * b + 1; });
+  expect_near(one(tensor({1.0, 2.0}), tensor({3.0, 4.0})), {4, 9});
+  expect_near(one(tensor({1.0}), tensor({3.0})), {4});
+  EXPECT_NE(one.report().find("\"kernels\""), std::string::npos) << one.report();
+  auto two = compile([](Tensor a) { return std::make_tuple(a + 1, a * 2); });
+  const auto [x, y] = two(tensor({1.0, 2.0}));
+  expect_near(x, {2, 3});
+  expect_near(y, {2, 4});
+  auto list = compile([](Tensor a) { return std::vector<Tensor>{a, a.sum()}; });
+  EXPECT_EQ(list(tensor({1.0, 2.0})).size(), 2u);
+  Tensor total = zeros({2});
+  auto none = compile([&](Tensor a) { total += a; });
+  none(tensor({1.0, 2.0}));
+  none(tensor({1.0, 2.0}));
+  expect_near(total, {2, 4});
+}
+
+TEST(Compile, exceptions_come_through) {
+  auto f = compile([](Tensor a) -> Tensor { if (a.dim() == 1) throw std::out_of_range("mine"); return a; });
+  EXPECT_THROW(f(tensor({1.0})), std::out_of_range);
+  auto read = compile([](Tensor a) { return a * a.sum().item<double>(); });
+  EXPECT_NE(error_of([&] { read(tensor({1.0})); }).find("item"), std::string::npos) << error_of([&] { read(tensor({1.0})); });
+}
+
+TEST(Compile, train_flags_have_programs_of_their_own) {
+  nn::BatchNorm1d norm(2);
+  auto f = compile([&](Tensor x) { return norm(x); });
+  const Tensor x = make({1, 10, 3, 20, 5, 60}, {3, 2});
+  f(x);
+  f(x);
+  const Tensor before = norm.running_mean.clone();
+  norm.eval();
+  const Tensor want = norm(x);
+  const std::vector<float> w = floats(want);
+  expect_near(f(x), std::vector<double>(w.begin(), w.end()), 1e-6);
+  expect_same(norm.running_mean, before);
+  norm.train();
+  f(x);
+  EXPECT_EQ(norm.num_batches_tracked.item<int64_t>(), 3);
+}
+
+// Two equal models, one stepped eagerly and one compiled, from equal states of the generator.
+template <class Model, class MakeBatch, class Loss>
+void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int steps) {
+  manual_seed(1);
+  Model a, b;
+  b.load_state_dict(a.state_dict());
+  optim::AdamW opt_a(a.parameters(), {.lr = 0.01}), opt_b(b.parameters(), {.lr = 0.01});
+  auto step = [&](Model& m, optim::AdamW& opt, const Tensor& x, const Tensor& y) {
+    const Tensor loss = loss_of(m.forward(x), y);
+    loss.backward();
+    optim::clip_grad_norm_(m.parameters(), 1.0);
+    opt.step();
+    opt.zero_grad();
+    return loss;
+  };
+  auto compiled = compile([&](Tensor x, Tensor y) { return step(b, opt_b, x, y); }, "train_step");
+  float first = 0, last = 0;
+  for (int i = 0; i < steps; ++i) {
+    const auto [x, y] = batch(i % 3);
+    opt_a.set_lr(0.01 / (i + 1)), opt_b.set_lr(0.01 / (i + 1));
+    manual_seed(uint64_t(100 + i));
+    const Tensor la = step(a, opt_a, x, y);
+    const std::string after_a = rng_state();
+    manual_seed(uint64_t(100 + i));
+    const Tensor lb = compiled(x, y);
+    expect_same(la.detach(), lb.detach(), "loss of step " + std::to_string(i));
+    EXPECT_EQ(rng_state(), after_a) << "generator after step " << i;
+    expect_same(a.state_dict(), b.state_dict());
+    if (::testing::Test::HasFailure()) FAIL() << "step " << i;
+    (i ? last : first) = la.item<float>();
+  }
+  EXPECT_LT(last, first);
+  expect_same(opt_a.state_dict(), opt_b.state_dict());
+}
+
+TEST(Compile, a_train_step_of_a_cnn_has_the_bits_of_eager_steps) {
+  expect_equal_training<SmallCnn>(
+      [](int i) {
+        manual_seed(uint64_t(i));
+        return std::make_tuple(rand({8, 1, 8, 8}), randint(10, {8}, {.dtype = i64}));
+      },
+      [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits, y); }, 6);
+}
+
+TEST(Compile, a_train_step_of_a_gpt_has_the_bits_of_eager_steps) {
+  expect_equal_training<SmallGpt>(
+      [](int i) {
+        manual_seed(uint64_t(i));
+        return std::make_tuple(randint(32, {4, 8}, {.dtype = i64}), randint(32, {4, 8}, {.dtype = i64}));
+      },
+      [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits.reshape({-1, 32}), y.reshape({-1})); }, 6);
+}
+
+// A run that is saved, dropped and loaded goes on with the bits of one that was not.
+TEST(Compile, a_resumed_run_has_the_bits_of_one_that_went_on) {
+  const std::string path = "/tmp/phlox_resume_test_" + std::to_string(getpid());
+  struct Run {
+    SmallGpt model;
+    optim::AdamW opt{model.parameters(), {.lr = 0.01}};
+    optim::CosineAnnealingLR schedule{opt, 20};
+    void go(int from, int to) {
+      auto step = compile([&](Tensor x, Tensor y) {
+        const Tensor loss = F::cross_entropy(F::dropout(model.forward(x), 0.1).reshape({-1, 32}), y.reshape({-1}));
+        loss.backward();
+        opt.step();
+        opt.zero_grad();
+        return loss;
+      });
+      const data::DataLoader loader(data::TextDataset(std::string(400, '\1') + std::string(400, '\2'), 8),
+                                    {.batch_size = 4, .shuffle = true, .seed = 3});
+      int i = from;
+      for (auto& [x, y] : loader.epoch(0, from)) {
+        if (i++ == to) break;
+        step(x, y);
+        schedule.step();
+      }
+    }
+  };
+  manual_seed(5);
+  Run whole;
+  whole.go(0, 3);
+  save_checkpoint(path, {.model = &whole.model, .optimizer = &whole.opt, .scheduler = &whole.schedule, .step = 3});
+  whole.go(3, 6);
+  manual_seed(77);
+  Run again;
+  const Training t = load_checkpoint(path, {.model = &again.model, .optimizer = &again.opt, .scheduler = &again.schedule});
+  again.go(int(t.step), 6);
+  expect_same(whole.model.state_dict(), again.model.state_dict());
+  expect_same(whole.opt.state_dict(), again.opt.state_dict());
+  remove(path.c_str());
+}
+
+}  // namespace
+}  // namespace phlox_test
