@@ -59,8 +59,8 @@ class Simplifier {
       return false;
     }
     if (is_op(n, "prim::stop_gradient")) { same = args[0].value; return true; }
-    // A copy matters only as a result: then it is memory of its own.
-    if (is_op(n, "prim::copy") && !output_[n.results[0]]) { same = args[0].value; return true; }
+    // A copy matters as a result, which is memory of its own, and where it makes strided memory dense for an extern op.
+    if (is_op(n, "prim::copy") && !output_[n.results[0]] && out_.type(args[0].value).strides.empty()) { same = args[0].value; return true; }
     if (is_op(n, "prim::permute")) {
       for (uint32_t i = 0; i < args[1].count; ++i) if (!args[1].list[i].as_dim().is(i)) return false;
       same = args[0].value;

@@ -73,16 +73,6 @@ static Tensors allocate_outputs(const Executable& e, const Executable::Plan& pla
   return out;
 }
 
-// Extern ops take dense memory.
-static void make_dense(Signature& s, std::span<CallInput> inputs, std::vector<Tensor>& keep) {
-  if (!s.has_extern) return;
-  for (CallInput& i : inputs)
-    if (i.tensor && !i.tensor->contiguous) {
-      keep.push_back(contiguous(Tensor::share(i.tensor)));
-      i.tensor = keep.back().get();
-    }
-}
-
 // An op whose result sizes depend on data: its reference runs on the host now.
 static Tensors run_on_host(const Signature& s, std::span<const CallInput> inputs, std::span<const Arg> args) {
   HostCall call;
@@ -313,8 +303,6 @@ static Tensors compute(Signature& s, std::span<const CallInput> inputs, const In
 
 Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints& symbols, Device& device) {
   SmallVector<CallInput, 8> inputs(given);
-  std::vector<Tensor> keep;
-  make_dense(s, inputs, keep);
   if (!any_wants_grad(inputs) || !any_float(s)) {
     return compute(s, inputs, symbols, device);
   }

@@ -1,9 +1,27 @@
 #include "graph/builder.h"
 #include "ops/decompose.h"
+#include "ops/prims.h"
 
 namespace phlox {
 
 static bool is_composite(const Node& n) { return n.op->op->record.expand != nullptr; }
+
+// Extern ops take dense memory: an operand that is stored with strides is copied first.
+static void make_dense(GraphBuilder& b, SmallVector<Arg, 4>& args, std::vector<std::vector<Arg>>& store) {
+  auto dense = [&](const Arg& a) {
+    return a.kind == ArgKind::value && !b.graph().type(a.value).strides.empty() ? Arg::of_value(copy(b.wrap(a.value)).id) : a;
+  };
+  for (Arg& a : args) {
+    if (a.kind != ArgKind::list) {
+      a = dense(a);
+      continue;
+    }
+    std::vector<Arg> items;
+    for (const Arg& i : a.items()) items.push_back(dense(i));
+    store.push_back(std::move(items));
+    a.list = store.back().data();
+  }
+}
 
 static Graph decompose_once(const Graph& g, bool& changed) {
   Graph r;
@@ -33,6 +51,8 @@ static Graph decompose_once(const Graph& g, bool& changed) {
       const Vals vals = n.op->op->record.expand(Args(b, *n.op, args));
       for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = vals[i].id;
     } else {
+      const OpRecord& record = n.op->op->record;
+      if (!record.loop && !record.stores) make_dense(b, args, store);
       SmallVector<TensorType, 2> types;
       for (GraphValue v : n.results) types.push_back(g.type(v));
       const NodeId id = r.add_node(*n.op, args, types);

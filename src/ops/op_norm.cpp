@@ -229,7 +229,7 @@ static constexpr Op op_batch_norm{{
     .doc = "Normalises each channel by the statistics of the batch in training, and otherwise by the running ones.",
     .expand = [](const Args& a) -> Vals {
       // Nothing to normalise; ATen lets such input have any rank.
-      if (a[0].rank() < 2 && a[0].numel().is(0)) return {copy(a[0])};
+      if (a[0].rank() < 2 && dim_eq(a[0].numel(), 0)) return {copy(a[0])};
       return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]};
     },
 }};

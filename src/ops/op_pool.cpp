@@ -1,6 +1,7 @@
 // Max and average pooling, as windows of the padded input. Max pooling keeps its gradient: it flows to the first
 // maximum of each window, by the index that is a result.
 #include "ops/composite.h"
+#include "ops/indexing.h"
 #include "ops/windows.h"
 
 namespace phlox {
@@ -37,7 +38,6 @@ Windows::Windows(const Args& a, Val input, const Pool& pool) : p(pool), n(int(po
     out.push_back(pooled_size(a, p, s, size[s]));
     if (dim_lt(out[s], 1)) a.error("the result would be empty", shape_of(input), "a larger input");
     high.push_back((out[s] - 1) * p.stride[s] + (p.kernel[s] - 1) * p.dilation[s] + 1 - size[s] - p.padding[s]);
-    padded = padded || p.padding[s] > 0 || !high[s].is_const() || high[s].value() > 0;
   }
 }
 
@@ -51,6 +51,11 @@ Val Windows::of(Val x) const {
   x = pad(x, low, up);
   for (int s = 0; s < n; ++s) x = unfold(x, lead + s, p.kernel[s], p.stride[s], p.dilation[s]);
   return x;
+}
+
+bool Windows::reaches_out() const {
+  for (int s = 0; s < n; ++s) if (p.padding[s] > 0 || !high[s].is_const() || high[s].value() > 0) return true;
+  return false;
 }
 
 Dims Windows::shape(Val x) const {
@@ -89,33 +94,58 @@ Val Windows::inside(Val x) const {
   return all;
 }
 
-// The transpose of `of`: windows added up in the input.
-Val Windows::back(Val w) const {
-  bool tiles = true;
-  for (int s = 0; s < n; ++s) tiles = tiles && p.kernel[s] == p.stride[s] && p.dilation[s] == 1;
-  if (tiles) {
-    // Windows that lie side by side: only indices move.
-    Ints perm;
-    Dims joined;
-    for (int i = 0; i < lead; ++i) {
-      perm.push_back(i);
-      joined.push_back(w.shape()[i]);
-    }
-    for (int s = 0; s < n; ++s) {
-      perm.push_back(lead + s);
-      perm.push_back(lead + n + s);
-      joined.push_back(out[s] * p.kernel[s]);
-    }
-    w = reshape(permute(w, perm), joined);
-  } else {
-    for (int s = n; s-- > 0;) w = fold(w, lead + s, size[s] + p.padding[s] + high[s], p.stride[s], p.dilation[s]);
-  }
-  Dims low(size_t(w.rank())), up(size_t(w.rank()));
+// --- one tap of every window: strided slices, which vectorise where short reductions would not
+
+Val Windows::tap(Val x, const Ints& k) const {
+  Dims low(size_t(x.rank())), up(size_t(x.rank()));
   for (int s = 0; s < n; ++s) {
-    low[lead + s] = -p.padding[s];
-    up[lead + s] = Dim(0) - high[s];
+    low[lead + s] = p.padding[s];
+    up[lead + s] = high[s].is_const() && high[s].value() < 0 ? Dim(0) : high[s];
   }
-  return pad(w, low, up);
+  x = pad(x, low, up);
+  for (int s = 0; s < n; ++s) x = slice(x, lead + s, k[s] * p.dilation[s], out[s], p.stride[s]);
+  return x;
+}
+// The transpose of tap: results put back to where they were read, zeros elsewhere.
+Val Windows::untap(Val y, const Ints& k) const {
+  Dims low(size_t(y.rank())), up(size_t(y.rank()));
+  Ints interior(size_t(y.rank()), 0);
+  for (int s = 0; s < n; ++s) {
+    low[lead + s] = k[s] * p.dilation[s] - p.padding[s];
+    up[lead + s] = size[s] - low[lead + s] - ((out[s] - 1) * p.stride[s] + 1);
+    interior[lead + s] = p.stride[s] - 1;
+  }
+  return pad(y, low, up, interior);
+}
+// Where a tap was read, over all spatial dims; bool values say whether that is inside.
+Val Windows::tap_flat(Val x, const Ints& k) const {
+  Val f;
+  for (int s = 0; s < n; ++s) {
+    const Val here = iota_like(out_shape(x), lead + s, x) * double(p.stride[s]) + double(k[s] * p.dilation[s] - p.padding[s]);
+    f = f ? f * dim_value(*x.g, size[s], DType::i64) + here : here;
+  }
+  return f;
+}
+Dims Windows::out_shape(Val x) const {
+  Dims d;
+  for (int i = 0; i < lead; ++i) d.push_back(x.shape()[i]);
+  for (Dim o : out) d.push_back(o);
+  return d;
+}
+std::vector<Ints> Windows::taps() const {
+  std::vector<Ints> r{Ints(size_t(n), 0)};
+  for (;;) {
+    Ints k = r.back();
+    int s = n - 1;
+    while (s >= 0 && ++k[s] == p.kernel[s]) k[s--] = 0;
+    if (s < 0) return r;
+    r.push_back(k);
+  }
+}
+bool Windows::few_taps() const {
+  int64_t all = 1;
+  for (int64_t k : p.kernel) all *= k;
+  return all <= 64;
 }
 
 // --- max pooling: self, kernel_size, stride, padding, dilation, ceil_mode
@@ -132,30 +162,68 @@ static Pool max_pool_args(const Args& a, int n, int first = 1) {
 
 static Val lowest(Val x) { return is_float(x.dtype()) ? like(x, -__builtin_inf()) : reduce(full(*x.g, {0}, x.dtype(), 0), {0}, "max"); }
 
-template <int n>
-static Vals max_pool(const Args& a) {
-  const Val x = a[0];
-  const Windows w(a, x, max_pool_args(a, n));
+// The first position inside, which stands where nothing is greater than -inf.
+static Val first_inside(const Windows& w, Val x) {
+  Val f;
+  for (int s = 0; s < w.n; ++s) {
+    const int64_t d = w.p.dilation[s];
+    Val here = iota_like(w.out_shape(x), w.lead + s, x) * double(w.p.stride[s]) - double(w.p.padding[s]);
+    if (w.p.padding[s]) here = here + maximum(-floor_div(here, d), full_int(*x.g, {}, DType::i64, 0)) * double(d);
+    f = f ? f * dim_value(*x.g, w.size[s], DType::i64) + here : here;
+  }
+  return f;
+}
+static Vals max_of_taps(const Windows& w, Val x) {
+  const Val low = broadcast_to(lowest(x), w.out_shape(x)), ones = full_int(*x.g, x.shape(), DType::boolean, 1);
+  Val best = low, index = first_inside(w, x);
+  for (const Ints& k : w.taps()) {
+    Val v = w.tap(x, k);
+    if (w.reaches_out()) v = where(w.tap(ones, k), v, low);
+    Val better = best < v;
+    if (is_float(x.dtype())) better = better | is_nan(v);
+    best = where(better, v, best);
+    index = where(better, w.tap_flat(x, k), index);
+  }
+  return {best, index};
+}
+static Vals max_of_windows(const Windows& w, Val x) {
   const Ints k = w.kernel_dims();
   Val values = w.of(x);
   const Val inside = w.inside(x);
   if (inside) values = where(inside, values, lowest(x));
-  const Val best = reduce(values, k, "max");
   // The first position that holds the maximum (or a NaN, which wins).
   Val hit = equal(values, reduce(values, k, "max", true));
   if (is_float(x.dtype())) hit = hit | is_nan(values);
   if (inside) hit = hit & inside;
   const Val index = reduce(where(hit, w.flat(x), full_int(*x.g, {}, DType::i64, INT64_MAX)), k, "min");
-  return {best, index};
+  return {reduce(values, k, "max"), index};
 }
-static Val spread_to_windows(Val v, const Windows& w) {
-  Dims shape = v.shape();
-  for (int64_t k : w.p.kernel) shape.push_back(k);
-  return broadcast_in(v, shape, all_dims(v.rank()));
+template <int n>
+static Vals max_pool(const Args& a) {
+  const Windows w(a, a[0], max_pool_args(a, n));
+  return w.few_taps() ? max_of_taps(w, a[0]) : max_of_windows(w, a[0]);
 }
 static Val max_pool_gradient(const Windows& w, Val x, Val g, Val index) {
-  const Val chosen = equal(spread_to_windows(index, w), w.flat(x));
-  return w.back(where(chosen, spread_to_windows(g, w), like(g, 0)));
+  if (!w.few_taps()) {
+    // Scattered: windows that share an element add up in order.
+    Dims flat_in, flat_out;
+    Dim in = 1, out = 1;
+    for (int d = 0; d < w.lead; ++d) for (Dims* s : {&flat_in, &flat_out}) s->push_back(x.shape()[d]);
+    for (int s = 0; s < w.n; ++s) {
+      in = in * w.size[s];
+      out = out * w.out[s];
+    }
+    flat_in.push_back(in);
+    flat_out.push_back(out);
+    const Val i = reshape(index, flat_out);
+    return reshape(scatter_along(full(*x.g, flat_in, g.dtype(), 0), w.lead, i, reshape(g, flat_out), ScatterMode::add), x.shape());
+  }
+  Val total;
+  for (const Ints& k : w.taps()) {
+    const Val part = w.untap(where(equal(index, w.tap_flat(x, k)), g, like(g, 0)), k);
+    total = total ? total + part : part;
+  }
+  return total;
 }
 template <int n>
 static void max_pool_vjp(Vjp& v) {
@@ -204,7 +272,12 @@ static Vals avg_pool(const Args& a) {
   auto divide = [&](Val t, Val by) {
     return cast_like(is_float(x.dtype()) ? t / by : map(Scalar::div, t, broadcast_to(by, t.shape())), x);
   };
-  const Val total = sum(widen(w.of(x)), w.kernel_dims());
+  Val total;
+  if (w.few_taps()) {
+    for (const Ints& k : w.taps()) total = total ? total + widen(w.tap(x, k)) : widen(w.tap(x, k));
+  } else {
+    total = sum(widen(w.of(x)), w.kernel_dims());
+  }
   if (a.size() > 6 && a.has(6)) {
     require(a, a.i(6) != 0, "divisor_override must not be 0");
     return {divide(total, like(total, double(a.i(6))))};

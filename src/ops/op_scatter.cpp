@@ -196,13 +196,15 @@ static constexpr Op op_index_reduce{{
     },
     .forms = Forms::both,
 }};
+// By a mask of the dimension, so that a place that index names twice counts once in the gradient of value.
 static Vals index_fill(const Args& a, Val value) {
   const Val x = a[0], base = x.rank() ? x : reshape(x, {1}), index = index_values(a, 2);
   const int dim = a.dim(1, x.rank());
   const Val i = index.rank() ? index : reshape(index, {1});
-  Dims shape{i.size(0)};
-  for (int d = 0; d < base.rank(); ++d) if (d != dim) shape.push_back(base.shape()[d]);
-  return finish(a, scatter(base, {i}, {dim}, broadcast_to(cast_like(value, x), shape), ScatterMode::set));
+  require(a, value.rank() == 0, "value must have no dimensions", shape_of(value));
+  const Val none = full_int(a.builder(), {base.shape()[dim]}, DType::boolean, 0);
+  const Val named = scatter(none, {i}, {0}, full_int(a.builder(), i.shape(), DType::boolean, 1), ScatterMode::set);
+  return finish(a, where(along(named, base.rank(), dim), broadcast_to(cast_like(value, x), base.shape()), base));
 }
 static constexpr Op op_index_fill{{
     .schema = "index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",

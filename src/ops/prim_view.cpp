@@ -226,21 +226,20 @@ static constexpr Op op_pad{{
       const Dims low = a.dims(1), high = a.dims(2), shape = v.in(0).shape();
       const Ints interior = a.ints(3);
       Val g = v.grad();
+      // Amounts that are not known to be positive may have cropped: padding by their negatives undoes both, and gives
+      // cropped elements a gradient of zero.
+      auto added = [](Dim d) { return d.is_const() && d.value() >= 0; };
+      Dims back_low(size_t(g.rank())), back_high(size_t(g.rank()));
+      bool cropped = false;
       for (int d = 0; d < g.rank(); ++d) {
-        // Elements that a negative amount cropped got no gradient: pad them back with zeros.
-        if (low[d].is_const() && low[d].value() < 0) {
-          Dims l(size_t(g.rank())), h(size_t(g.rank()));
-          l[d] = Dim(0) - low[d];
-          g = pad(g, l, h);
-        }
-        if (high[d].is_const() && high[d].value() < 0) {
-          Dims l(size_t(g.rank())), h(size_t(g.rank()));
-          h[d] = Dim(0) - high[d];
-          g = pad(g, l, h);
-        }
-        const Dim start = low[d].is_const() && low[d].value() < 0 ? Dim(0) : low[d];
-        g = slice(g, d, start, shape[d], interior[d] + 1);
+        if (added(low[d]) && added(high[d])) continue;
+        back_low[d] = Dim(0) - low[d];
+        back_high[d] = Dim(0) - high[d];
+        cropped = true;
       }
+      if (cropped) g = pad(g, back_low, back_high);
+      for (int d = 0; d < g.rank(); ++d)
+        g = slice(g, d, added(low[d]) && added(high[d]) ? low[d] : Dim(0), shape[d], interior[d] + 1);
       v.set(0, g);
     },
     .view = true,
