@@ -46,9 +46,9 @@ static constexpr Op op_attention{{
       return {cast_like(out, q), squeeze(lse, n + 1)};
     },
     .vjp = [](Vjp& v) {
-      if (!v.grad()) return;
       const Args a = v.args();
-      const Val q = v.in(0), k = v.in(1), val = widen(v.in(2)), g = widen(v.grad()), mask = a.optional(3);
+      const Val q = v.in(0), k = v.in(1), val = widen(v.in(2)), mask = a.optional(3);
+      const Val g = widen(v.grad() ? v.grad() : broadcast_to(like(v.out(), 0), v.out().shape()));
       const int n = q.rank() - 2;
       const Ints b = all_dims(n);
       const double scale = a.f(4);
@@ -57,7 +57,9 @@ static constexpr Op op_attention{{
       const Val p = exp_val(masked_scores(q, k, mask, scale, a.b(5)) - base);
       if (v.needs(2)) v.set(2, cast_like(contract(p, g, b, b, {n}, {n}), v.in(2)));
       const Val dp = contract(g, val, b, b, {n + 1}, {n + 1});
-      const Val ds = p * (dp - sum(g * widen(v.out(0)), {n + 1}, true));
+      Val row = sum(g * widen(v.out(0)), {n + 1}, true);
+      if (v.grad(1)) row = row - unsqueeze(v.grad(1), n + 1);  // gradients of gradients ask for that of the logsumexp
+      const Val ds = p * (dp - row);
       if (v.needs(0)) v.set(0, cast_like(contract(ds, widen(k), b, b, {n + 1}, {n}) * scale, q));
       if (v.needs(1)) v.set(1, cast_like(contract(ds, widen(q), b, b, {n}, {n}) * scale, k));
       if (mask && v.needs(3)) v.set(3, cast_like(sum_to(ds, mask.shape()), mask));

@@ -21,6 +21,17 @@ static Val standardize_vjp(Val g, Val hat, Val rstd, const Ints& dims) {
   return rstd * (g - (sum(g, dims, true) + hat * sum(g * hat, dims, true)) / n);
 }
 
+// The gradients of the statistics, where there are any: gradients of gradients ask for them. In the reduced dims' shape.
+static Val add_statistics_vjp(Val dx, Val mean_grad, Val rstd_grad, Val hat, Val rstd, const Ints& dims) {
+  const Val n = count_of(hat, dims);
+  if (mean_grad) dx = dx + mean_grad / n;
+  if (rstd_grad) dx = dx - rstd * rstd * hat * rstd_grad / n;
+  return dx;
+}
+// The gradient of result i in float32 or wider, in another shape of as many elements; null where there is none.
+static Val grad_as(const Vjp& v, int i, const Dims& shape) { return v.grad(i) ? reshape(widen(v.grad(i)), shape) : Val{}; }
+static Val grad_or_zeros(const Vjp& v) { return v.grad() ? v.grad() : broadcast_to(like(v.out(), 0), v.out().shape()); }
+
 static Val scale_shift(Val hat, Val weight, Val bias) {
   Val y = hat;
   if (weight) y = y * widen(weight);
@@ -54,12 +65,14 @@ static constexpr Op op_native_layer_norm{{
       return {cast_like(scale_shift(s.hat, a.optional(2), a.optional(3)), a[0]), cast_like(s.mean, a[0]), cast_like(s.rstd, a[0])};
     },
     .vjp = [](Vjp& v) {
-      if (!v.grad()) return;
       const Args a = v.args();
-      const Val x = widen(v.in(0)), g = widen(v.grad()), rstd = widen(v.out(2)), w = a.optional(2);
+      const Val x = widen(v.in(0)), g = widen(grad_or_zeros(v)), rstd = widen(v.out(2)), w = a.optional(2);
       const Ints dims = normalized_dims(a), outer = other_dims(x.rank(), dims);
       const Val hat = (x - widen(v.out(1))) * rstd;
-      if (v.needs(0)) v.set(0, cast_like(standardize_vjp(w ? g * widen(w) : g, hat, rstd, dims), v.in(0)));
+      if (v.needs(0)) {
+        const Val dx = standardize_vjp(w ? g * widen(w) : g, hat, rstd, dims);
+        v.set(0, cast_like(add_statistics_vjp(dx, grad_as(v, 1, rstd.shape()), grad_as(v, 2, rstd.shape()), hat, rstd, dims), v.in(0)));
+      }
       if (v.needs(2)) v.set(2, cast_like(sum(g * hat, outer), w));
       if (v.needs(3)) v.set(3, cast_like(sum(g, outer), v.in(3)));
     },
@@ -98,12 +111,14 @@ static constexpr Op op_fused_rms_norm{{
       return {cast_like(scale_shift(x * rstd, a.optional(2), {}), a[0]), rstd};
     },
     .vjp = [](Vjp& v) {
-      if (!v.grad()) return;
       const Args a = v.args();
-      const Val g = widen(v.grad()), rstd = v.out(1), hat = widen(v.in(0)) * rstd, w = a.optional(2);
+      const Val g = widen(grad_or_zeros(v)), rstd = v.out(1), hat = widen(v.in(0)) * rstd, w = a.optional(2);
       const Ints dims = normalized_dims(a);
       const Val gw = w ? g * widen(w) : g;
-      if (v.needs(0)) v.set(0, cast_like(rstd * (gw - hat * mean(gw * hat, dims, true)), v.in(0)));
+      if (v.needs(0)) {
+        const Val dx = rstd * (gw - hat * mean(gw * hat, dims, true));
+        v.set(0, cast_like(add_statistics_vjp(dx, {}, grad_as(v, 1, rstd.shape()), hat, rstd, dims), v.in(0)));
+      }
       if (v.needs(2)) v.set(2, cast_like(sum(g * hat, other_dims(g.rank(), dims)), w));
     },
     .autocast = Autocast::f32,
@@ -159,16 +174,19 @@ static constexpr Op op_native_batch_norm{{
       return {cast_like(hat, a[0]), mean, rstd};
     },
     .vjp = [](Vjp& v) {
-      if (!v.grad()) return;
       const Args a = v.args();
-      const Val x = widen(v.in(0)), g = widen(v.grad()), w = a.optional(1);
+      const Val x = widen(v.in(0)), g = widen(grad_or_zeros(v)), w = a.optional(1);
       const bool training = a.b(5);
       const Val rstd = training ? channel(v.out(2), x) : map(Scalar::rsqrt, channel(a[4], x) + a.f(7));
       const Val hat = (x - channel(training ? v.out(1) : a[3], x)) * rstd;
       const Ints dims = batch_dims(x);
       if (v.needs(0)) {
         const Val gw = w ? g * channel(w, x) : g;
-        v.set(0, cast_like(training ? standardize_vjp(gw, hat, rstd, dims) : gw * rstd, v.in(0)));
+        Val dx = gw * rstd;
+        if (training)
+          dx = add_statistics_vjp(standardize_vjp(gw, hat, rstd, dims), v.grad(1) ? channel(v.grad(1), x) : Val{},
+                                  v.grad(2) ? channel(v.grad(2), x) : Val{}, hat, rstd, dims);
+        v.set(0, cast_like(dx, v.in(0)));
       }
       if (v.needs(1)) v.set(1, cast_like(sum(g * hat, dims), w));
       if (v.needs(2)) v.set(2, cast_like(sum(g, dims), v.in(2)));
@@ -263,15 +281,15 @@ static constexpr Op op_native_group_norm{{
       return {cast_like(reshape(y, a[0].shape()), a[0]), cast_like(reshape(s.mean, stats), a[0]), cast_like(reshape(s.rstd, stats), a[0])};
     },
     .vjp = [](Vjp& v) {
-      if (!v.grad()) return;
       const Args a = v.args();
       const int64_t groups = a.i(6);
-      const Val x = grouped(widen(v.in(0)), groups), g = grouped(widen(v.grad()), groups), w = a.optional(1);
+      const Val x = grouped(widen(v.in(0)), groups), g = grouped(widen(grad_or_zeros(v)), groups), w = a.optional(1);
       const Dims stats{x.size(0), groups, 1, 1};
       const Val rstd = reshape(widen(v.out(2)), stats), hat = (x - reshape(widen(v.out(1)), stats)) * rstd;
       if (v.needs(0)) {
         const Val gw = w ? g * grouped_channels(w, groups) : g;
-        v.set(0, cast_like(reshape(standardize_vjp(gw, hat, rstd, {2, 3}), v.in(0).shape()), v.in(0)));
+        const Val dx = add_statistics_vjp(standardize_vjp(gw, hat, rstd, {2, 3}), grad_as(v, 1, stats), grad_as(v, 2, stats), hat, rstd, {2, 3});
+        v.set(0, cast_like(reshape(dx, v.in(0).shape()), v.in(0)));
       }
       if (v.needs(1)) v.set(1, cast_like(reshape(sum(g * hat, {0, 3}), w.shape()), w));
       if (v.needs(2)) v.set(2, cast_like(reshape(sum(g, {0, 3}), v.in(2).shape()), v.in(2)));
