@@ -40,8 +40,9 @@ void dump(const char* pass, const Graph& g) {
 
 class Planner {
  public:
-  Planner(const Graph& g, const Target& target, const CompileOptions& options)
-      : g_(g), target_(target), options_(options), program_(make_ref<Program>()), buffer_of_(g.value_count(), no_buffer) {}
+  // `interface`: the graph as it came in; its inputs and outputs have the types that callers see.
+  Planner(const Graph& g, const Graph& interface, const Target& target, const CompileOptions& options)
+      : g_(g), interface_(interface), target_(target), options_(options), program_(make_ref<Program>()), buffer_of_(g.value_count(), no_buffer) {}
 
   Ref<Program> run(const Partition& p) {
     declare_inputs();
@@ -75,7 +76,7 @@ class Planner {
     std::vector<bool> known;
     for (size_t i = 0; i < g_.inputs().size(); ++i) {
       const GraphValue v = g_.inputs()[i];
-      const TensorType& t = g_.type(v);
+      const TensorType& t = interface_.type(interface_.inputs()[i]);
       program_->inputs.push_back({t, g_.is_number(v)});
       buffer_of_[v] = add_buffer(Program::Buffer::Kind::input, uint32_t(i), 0);
       auto symbol = [&](Dim d, Program::Symbol::Kind kind, int dim) {
@@ -94,7 +95,7 @@ class Planner {
   void declare_outputs() {
     for (size_t i = 0; i < g_.outputs().size(); ++i) {
       const GraphValue v = g_.outputs()[i];
-      TensorType t = g_.type(v);
+      TensorType t = interface_.type(interface_.outputs()[i]);
       t.strides.clear();
       t.weak = false;
       program_->outputs.push_back(t);
@@ -295,6 +296,7 @@ class Planner {
   }
 
   const Graph& g_;
+  const Graph& interface_;
   const Target& target_;
   const CompileOptions& options_;
   Ref<Program> program_;
@@ -326,7 +328,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
   dump("simplify", g);
   const Partition p = partition(g, options, target);
   passed("partition");
-  Planner planner(g, target, options);
+  Planner planner(g, graph, target, options);
   Ref<Program> program = planner.run(p);
   passed("lower and plan");
   if (report) {

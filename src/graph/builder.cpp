@@ -36,7 +36,7 @@ void Args::error(std::string fact, std::string got, std::string expected, std::s
 static TensorType number_type(const Arg& a) {
   TensorType t;
   t.weak = true;
-  t.dtype = a.kind == ArgKind::real ? DType::f64 : a.kind == ArgKind::boolean ? DType::boolean : DType::i64;
+  t.dtype = a.kind == ArgKind::complex ? DType::c128 : a.kind == ArgKind::real ? DType::f64 : a.kind == ArgKind::boolean ? DType::boolean : DType::i64;
   return t;
 }
 
@@ -47,10 +47,8 @@ void set_number_rule(NumberRule rule) { number_rule = rule; }
 Val Args::operator[](int i) const {
   const Arg& a = args_[i];
   if (a.kind == ArgKind::value) return g_.wrap(a.value);
-  if (a.kind == ArgKind::dim || a.kind == ArgKind::real || a.kind == ArgKind::boolean)
+  if (a.kind == ArgKind::dim || a.kind == ArgKind::real || a.kind == ArgKind::boolean || a.kind == ArgKind::complex)
     return number_rule(g_, number_type(a), a);
-  if (a.kind == ArgKind::complex)
-    fail(ErrorCode::not_implemented, {.op = op_.schema.name, .fact = "complex numbers are not supported yet"});
   error(cat("argument '", op_.schema.params[i].name, "' is missing"), "None", "a tensor");
 }
 
@@ -79,10 +77,11 @@ double Args::f(int i) const {
     fail(ErrorCode::invalid_argument, {.op = op_.schema.name,
                                        .fact = cat("argument '", op_.schema.params[i].name, "' must be a number here"),
                                        .got = "a tensor", .remedy = "pass tensor.item()"});
+  if (a.kind == ArgKind::complex) error(cat("argument '", op_.schema.params[i].name, "' must be real"), "a complex number", "a real number");
   return double(this->i(i));
 }
 
-bool Args::is_static_number(int i) const { return args_[i].kind != ArgKind::value; }
+bool Args::is_static_number(int i) const { return args_[i].kind != ArgKind::value && args_[i].kind != ArgKind::complex; }
 
 Dims Args::dims(int i) const {
   const Arg& a = args_[i];

@@ -14,7 +14,7 @@ DType result_dtype(std::span<const Val> vals) {
     const TensorType& t = v.type();
     const int standing = t.weak ? 2 : t.rank() == 0 ? 1 : 0;
     DType d = t.dtype;
-    if (standing == 2) d = is_float(d) ? default_float : d;
+    if (standing == 2) d = is_float(d) ? default_float : is_complex(d) ? DType::c64 : d;
     best[standing] = best[standing] ? promote(*best[standing], d) : d;
   }
   std::optional<DType> r;
@@ -100,7 +100,7 @@ Val round_like(Val result, Val a) { return cast(result, to_floating(a.dtype()));
 
 static Val number(Val a, double v) {
   // A C++ literal takes part like a Python number: an int stays an int next to ints.
-  const bool whole = v == double(int64_t(v)) && !is_float(a.dtype());
+  const bool whole = v == double(int64_t(v)) && !is_float(a.dtype()) && !is_complex(a.dtype());
   Val n = whole ? full_int(*a.g, {}, DType::i64, int64_t(v)) : full(*a.g, {}, is_float(a.dtype()) ? a.dtype() : DType::f64, v);
   a.g->graph().set_weak(n.id);
   return n;

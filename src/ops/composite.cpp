@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <deque>
 
+#include "ops/complex.h"
+
 namespace phlox {
 
 Vals call(GraphBuilder& g, const char* op, std::initializer_list<Arg> args) {
@@ -60,7 +62,7 @@ Val expand_at(Val a, int dim, Dim n) {
 
 Val clamp(Val a, double lo, double hi) { return minimum(maximum(a, like(a, lo)), like(a, hi)); }
 Val floor_div(Val a, Dim d) { return binary("floor_divide", Scalar::floordiv, a, dim_value(*a.g, d, a.dtype())); }
-Val abs_val(Val a) { return map(Scalar::abs, a); }
+Val abs_val(Val a) { return abs_of(a); }
 Val exp_val(Val a) { return unary_float(Scalar::exp, a); }
 Val log_val(Val a) { return unary_float(Scalar::log, a); }
 Val sqrt_val(Val a) { return unary_float(Scalar::sqrt, a); }

@@ -1,4 +1,5 @@
 #include "graph/builder.h"
+#include "ops/complex.h"
 #include "ops/decompose.h"
 #include "ops/prims.h"
 
@@ -72,7 +73,7 @@ Graph decompose(const Graph& g) {
     changed = false;
     r = decompose_once(r, changed);
   }
-  return r;
+  return has_complex(r) ? lower_complex(r) : std::move(r);
 }
 
 }  // namespace phlox

@@ -5,6 +5,7 @@
 namespace phlox {
 
 OpFamily arith_family();
+OpFamily complex_family();
 OpFamily unary_family();
 OpFamily binary_family();
 OpFamily creation_family();
@@ -44,6 +45,7 @@ inline std::vector<OpFamily> op_families() {
       index_family(),
       contract_family(),
       arith_family(),
+      complex_family(),
       unary_family(),
       binary_family(),
       creation_family(),

@@ -32,19 +32,9 @@ HostTensor allocate(const TensorType& t, const Ints& symbols) {
   return make_host_tensor(t.dtype, shape);
 }
 
-void refuse_complex(const Graph& g, const Node& n) {
-  auto refuse = [&](GraphValue v) {
-    if (is_complex(g.type(v).dtype))
-      fail(ErrorCode::not_implemented, {.op = n.op->schema.name, .fact = "complex numbers are not supported yet"});
-  };
-  for_each_value(std::span<const Arg>(n.args), [&](const Arg& a) { refuse(a.value); });
-  for (GraphValue v : n.results) refuse(v);
-}
-
 void run_loop(const Graph& g, GraphValue v, std::vector<HostTensor>& values, const std::vector<bool>& buffers,
               const Ints& symbols, InterpretMode mode) {
   const Node& node = g.node(g.value(v).node);
-  refuse_complex(g, node);
   const FusedLoop f = fuse_loop(g, std::span(&v, 1), buffers);
   values[v] = allocate(g.type(v), symbols);
   if (node.op->op->record.stores) {
@@ -76,7 +66,11 @@ std::vector<HostTensor> interpret_graph(const Graph& graph, std::span<const Host
   std::vector<HostTensor> values(g.value_count());
   std::vector<bool> buffers(g.value_count());
   for (size_t i = 0; i < inputs.size(); ++i) {
-    values[g.inputs()[i]] = inputs[i];
+    HostTensor& t = values[g.inputs()[i]] = inputs[i];
+    if (is_complex(t.dtype)) {
+      t.dtype = real_dtype(t.dtype);
+      t.shape.push_back(2);
+    }
     buffers[g.inputs()[i]] = true;
   }
   for (const Node& n : g.nodes()) {
@@ -96,7 +90,12 @@ std::vector<HostTensor> interpret_graph(const Graph& graph, std::span<const Host
     for (GraphValue v : n.results) buffers[v] = true;
   }
   std::vector<HostTensor> out;
-  for (GraphValue v : g.outputs()) out.push_back(values[v]);
+  for (size_t i = 0; i < g.outputs().size(); ++i) {
+    out.push_back(values[g.outputs()[i]]);
+    if (!is_complex(graph.type(graph.outputs()[i]).dtype)) continue;
+    out.back().dtype = graph.type(graph.outputs()[i]).dtype;
+    out.back().shape.pop_back();
+  }
   return out;
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -60,11 +61,11 @@ static constexpr Op op_isclose{{
       if (a[0].dtype() != a[1].dtype())
         a.error("the operands have different dtypes", cat(a[0].dtype(), " and ", a[1].dtype()), "one dtype");
       const Pair p = together("isclose", a[0], a[1]);
-      const bool floating = is_float(p.a.dtype());
+      const bool floating = is_float(p.a.dtype()) || is_complex(p.a.dtype());
       Val close = eq(p.a, p.b);
       if (a.b(4) && floating) close = either(close, both_of(is_nan(p.a), is_nan(p.b)));
       const Pair w{cast(p.a, floating ? compute_dtype(p.a.dtype()) : DType::f64), cast(p.b, floating ? compute_dtype(p.b.dtype()) : DType::f64)};
-      const Val distance = map(Scalar::abs, w.a - w.b), allowed = map(Scalar::abs, w.b * a.f(2)) + a.f(3);
+      const Val distance = abs_of(w.a - w.b), allowed = abs_of(w.b * a.f(2)) + a.f(3);
       const Val finite = lt(distance, constant_like(distance, INFINITY));
       return {either(close, both_of(finite, le(distance, allowed)))};
     },
@@ -279,7 +280,7 @@ template <Scalar s>
 static Vals add_combined(const Args& a) {
   const Val all[] = {a[0], a[1], a[2]};
   const DType d = result_dtype(all);
-  if (s == Scalar::div && !is_float(d)) a.error("integer division in addcdiv is not defined", cat(d), "a float dtype");
+  if (s == Scalar::div && !is_float(d) && !is_complex(d)) a.error("integer division in addcdiv is not defined", cat(d), "a float dtype");
   Dims shape = broadcast_shapes(a.name(), a[1].shape(), a[2].shape());
   shape = broadcast_shapes(a.name(), a[0].shape(), shape);
   auto fit = [&](Val v) { return broadcast_to(cast(v, compute_dtype(d)), shape, a.name()); };
@@ -305,7 +306,7 @@ static Vals lerp_rule(const Args& a) {
   shape = broadcast_shapes(a.name(), shape, a[2].shape());
   auto fit = [&](Val v) { return broadcast_to(cast(v, compute_dtype(d)), shape, a.name()); };
   const Val start = fit(a[0]), end = fit(a[1]), w = fit(a[2]), difference = end - start;
-  const Val near_start = lt(map(Scalar::abs, w), constant_like(w, 0.5));
+  const Val size = abs_of(w), near_start = lt(size, constant_like(size, 0.5));
   return {cast(select(near_start, start + w * difference, end - difference * (1.0 - w)), d)};
 }
 #define EACH_LERP(X) X(lerp, "lerp.Tensor", "Tensor") X(lerp_number, "lerp.Scalar", "Scalar")
@@ -335,7 +336,7 @@ EACH_WHERE(WHERE)
 
 static Val power(Pair p) {
   const DType d = p.a.dtype();
-  if (is_float(d)) return map(Scalar::pow, p.a, p.b);
+  if (is_float(d) || is_complex(d)) return map(Scalar::pow, p.a, p.b);
   // Integers by repeated squaring: the exponent has as many bits as there are.
   Val base = p.a, left = p.b, r = constant_like(p.a, 1);
   const Val one = constant_like(p.a, 1), zero = constant_like(p.a, 0);
@@ -360,9 +361,10 @@ static Vals pow_rule(const Args& a) {
 // Small exponents that are known become products and roots, which are exact where pow need not be.
 static Vals pow_number_rule(const Args& a) {
   const Pair p = together(a.name(), a[0], a[1]);
+  if (!a.is_static_number(1)) return {power(p)};
   const double e = a.f(1);
   if (is_bool(p.a.dtype())) a.error("powers of bool tensors are not defined", "bool", "a number");
-  if (!is_float(p.a.dtype())) {
+  if (is_int(p.a.dtype())) {
     if (e < 0) a.error("an integer tensor has no negative powers", cat(e), "an exponent of at least 0", "make the tensor floating");
     return {e == 2 ? p.a * p.a : power(p)};
   }
@@ -382,7 +384,8 @@ POWER(pow_number, "pow.Tensor_Scalar", "Tensor self", "Scalar exponent", pow_num
 POWER(pow_of_number, "pow.Scalar", "Scalar self", "Tensor exponent", pow_rule, .forms = Forms::out)
 static Vals float_power_rule(const Args& a) {
   const Dims shape = broadcast_shapes(a.name(), a[0].shape(), a[1].shape());
-  auto fit = [&](Val v) { return broadcast_to(cast(v, DType::f64), shape, a.name()); };
+  const DType d = is_complex(a[0].dtype()) || is_complex(a[1].dtype()) ? DType::c128 : DType::f64;
+  auto fit = [&](Val v) { return broadcast_to(cast(v, d), shape, a.name()); };
   return {map(Scalar::pow, fit(a[0]), fit(a[1]))};
 }
 POWER(float_power, "float_power.Tensor_Tensor", "Tensor self", "Tensor exponent", float_power_rule, .forms = Forms::both)

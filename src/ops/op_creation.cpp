@@ -10,8 +10,8 @@ namespace phlox {
 
 static DType number_dtype(const Args& a, int i) {
   const Arg& n = a.raw(i);
-  if (n.kind == ArgKind::value) return is_float(a[i].dtype()) ? default_float : a[i].dtype();
-  return n.kind == ArgKind::real ? default_float : n.kind == ArgKind::boolean ? DType::boolean : DType::i64;
+  if (n.kind == ArgKind::value) return is_float(a[i].dtype()) ? default_float : is_complex(a[i].dtype()) ? DType::c64 : a[i].dtype();
+  return n.kind == ArgKind::complex ? DType::c64 : n.kind == ArgKind::real ? default_float : n.kind == ArgKind::boolean ? DType::boolean : DType::i64;
 }
 static Val filled_with(const Args& a, const Dims& shape, DType d, int number) {
   for (Dim n : shape) if (n.is_const() && n.value() < 0) a.error("a size is negative", shape_text(shape), "sizes of at least 0");
@@ -141,7 +141,7 @@ static Vals triangle_indices_rule(const Args& a) {
   return {concat({unsqueeze(r, 0), unsqueeze(c, 0)}, 0)};
 }
 static Vals vander_rule(const Args& a) {
-  Val x = is_float(a[0].dtype()) ? a[0] : cast(a[0], DType::i64);
+  Val x = is_float(a[0].dtype()) || is_complex(a[0].dtype()) ? a[0] : cast(a[0], DType::i64);
   if (x.rank() == 0) x = reshape(x, {1});
   const Dim n = a.has(1) ? a.d(1) : x.size(-1);
   std::vector<Val> powers;

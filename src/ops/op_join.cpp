@@ -254,7 +254,7 @@ static Vals diagflat_rule(const Args& a) { return {copy(diag_embed(reshape(a[0],
 static Vals trace_rule(const Args& a) {
   if (a[0].rank() != 2) a.error("not a matrix", cat(a[0].type()), "2 dimensions");
   const Val d = diagonal(a[0], 0, 1, 0);
-  return {sum(is_float(d.dtype()) ? d : cast(d, DType::i64), {0})};
+  return {sum(is_float(d.dtype()) || is_complex(d.dtype()) ? d : cast(d, DType::i64), {0})};
 }
 
 // --- padding by a constant, from the last dimension backwards
@@ -336,7 +336,7 @@ static Vals trapezoid_rule(const Args& a) {
   if (with_x) panels = panels * widths_of(a, a[1], y, d);
   else if (running) panels = panels * a[1] / 2.0;
   const int at = d - y.rank() + panels.rank();
-  if (!is_float(panels.dtype())) panels = cast(panels, DType::i64);
+  if (is_int(panels.dtype()) || is_bool(panels.dtype())) panels = cast(panels, DType::i64);
   if (running) return {with_x ? scan(panels, at, "sum") / 2.0 : scan(panels, at, "sum")};
   return {with_x ? sum(panels, {at}) / 2.0 : sum(panels, {at}) * a[1] / 2.0};
 }

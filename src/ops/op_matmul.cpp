@@ -1,4 +1,5 @@
 // Matrix products: matmul and its relatives, all as contractions.
+#include "ops/complex.h"
 #include "ops/composite.h"
 
 namespace phlox {
@@ -135,7 +136,7 @@ static constexpr Op op_dot{{
 static constexpr Op op_vdot{{
     .schema = "vdot(Tensor self, Tensor other) -> Tensor",
     .doc = "Inner product of two vectors, the first one conjugated where it is complex.",
-    .expand = [](const Args& a) -> Vals { return {dot(a, a[0], a[1])}; },
+    .expand = [](const Args& a) -> Vals { return {dot(a, conj(a[0]), a[1])}; },
     .forms = Forms::out,
 }};
 static constexpr Op op_addmm{{
@@ -374,7 +375,7 @@ static constexpr Op op_vecdot{{
     .doc = "Inner products along one dimension; the others broadcast.",
     .expand = [](const Args& a) -> Vals {
       same_dtype(a, a[0], a[1]);
-      const Val p = a[0] * a[1];
+      const Val p = conj(a[0]) * a[1];
       return {cast_like(sum(widen(p), {a.dim(2, p.rank())}), p)};
     },
     .forms = Forms::out,

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -31,7 +32,7 @@ static DType sum_dtype(const Args& a, int dtype, DType of) {
 }
 static DType mean_dtype(const Args& a, int dtype, DType of) {
   const DType d = a.dtype(dtype).value_or(of);
-  if (!is_float(d)) a.error("the mean of integers is not defined", cat(d), "a float dtype", "pass dtype=float32");
+  if (!is_float(d) && !is_complex(d)) a.error("the mean of integers is not defined", cat(d), "a float dtype", "pass dtype=float32");
   return d;
 }
 
@@ -87,7 +88,7 @@ static Vals sum_to_size_rule(const Args& a) {
   for (int d = 0; d < x.rank(); ++d)
     if (d < extra || (target[size_t(d - extra)].is(1) && !x.size(d).is(1))) dims.push_back(d);
   if (dims.empty()) return {reshape(copy(x), target)};
-  return {reshape(sum(is_float(x.dtype()) ? x : cast(x, DType::i64), dims), target)};
+  return {reshape(sum(is_float(x.dtype()) || is_complex(x.dtype()) ? x : cast(x, DType::i64), dims), target)};
 }
 
 // --- tests
@@ -161,11 +162,12 @@ static Vals aminmax_rule(const Args& a) {
 struct Moments { Val variance, mean; };
 // sum((x - mean)^2) / max(n - correction, 0), dims kept, in the compute dtype.
 static Moments moments(const Args& a, Val x, const Ints& dims, Val correction) {
-  if (!is_float(a[0].dtype())) a.error("the variance of integers is not defined", cat(a[0].dtype()), "a float dtype");
+  if (!is_float(a[0].dtype()) && !is_complex(a[0].dtype())) a.error("the variance of integers is not defined", cat(a[0].dtype()), "a float dtype");
   const Val m = mean(x, dims, true), off = x - m;
-  Val left = count_of(x, dims) - cast(correction, x.dtype());
+  const DType d = real_dtype(x.dtype());
+  Val left = cast(count_of(x, dims), d) - cast(correction, d);
   left = map(Scalar::max, left, constant_like(left, 0));
-  return {sum(off * off, dims, true) / left, m};
+  return {sum(abs2(off), dims, true) / left, m};
 }
 // The square root whose gradient at 0 is 0, as that of ATen's std and norms.
 static Val safe_sqrt(Val v) {
@@ -178,7 +180,7 @@ static Vals variance_rule(const Args& a) {
   const Val x = wide(a[0]);
   const Along w = along(a, form == 0 ? -1 : 1, form == 0 ? -1 : 3, x);
   GraphBuilder& g = a.builder();
-  const Val correction = form == 2 ? (a.has(2) ? a[2] : full(g, {}, x.dtype(), 1)) : full(g, {}, x.dtype(), a.b(form == 0 ? 1 : 2, true));
+  const Val correction = form == 2 ? (a.has(2) ? a[2] : full(g, {}, DType::f64, 1)) : full(g, {}, DType::f64, a.b(form == 0 ? 1 : 2, true));
   const Moments m = moments(a, x, w.dims, correction);
   auto finish = [&](Val v) {
     if (!w.keepdim) {
@@ -190,7 +192,7 @@ static Vals variance_rule(const Args& a) {
       }
       v = reshape(v, shape);
     }
-    return round_like(v, a[0]);
+    return is_complex(a[0].dtype()) ? v : round_like(v, a[0]);
   };
   const Val spread = finish(root ? safe_sqrt(m.variance) : m.variance);
   return with_mean ? Vals{spread, finish(m.mean)} : Vals{spread};
@@ -204,9 +206,9 @@ static Vals logsumexp_rule(const Args& a) {
   if (w.dims.empty()) return {round_like(copy(x), a[0])};
   Val top;
   if (is_empty_along(x, w.dims)) {
-    top = constant_like(sum(x, w.dims, true), 0);
+    top = constant_like(sum(real_part(x), w.dims, true), 0);
   } else {
-    top = stop_gradient(reduce(x, w.dims, "max", true));
+    top = stop_gradient(reduce(real_part(x), w.dims, "max", true));
     const Val finite = map(Scalar::lt, map(Scalar::abs, top), constant_like(top, INFINITY));
     top = select(finite, top, constant_like(top, 0));
   }
@@ -219,6 +221,7 @@ static Vals logsumexp_rule(const Args& a) {
 
 // (sum |x|^p)^(1/p); the gradient at 0 is 0.
 static Val vector_norm(const Args& a, Val x, double p, const Ints& dims, bool keepdim) {
+  if (is_complex(x.dtype())) x = p == 0 ? cast(to_bool(x), real_dtype(x.dtype())) : abs_of(x);
   if (dims.empty()) return p == 0 ? cast(to_bool(x), x.dtype()) : map(Scalar::abs, x);
   if (std::isinf(p)) {
     if (is_empty_along(x, dims)) {
@@ -239,9 +242,9 @@ static Val vector_norm(const Args& a, Val x, double p, const Ints& dims, bool ke
 }
 static Val norm_of(const Args& a, double p, const Along& w, std::optional<DType> dtype) {
   Val x = a[0];
-  if (!is_float(dtype.value_or(x.dtype()))) a.error("the norm of integers is not defined", cat(x.dtype()), "a float dtype");
+  if (is_int(dtype.value_or(x.dtype())) || is_bool(dtype.value_or(x.dtype()))) a.error("the norm of integers is not defined", cat(x.dtype()), "a float dtype");
   const DType d = dtype.value_or(x.dtype());
-  return cast(vector_norm(a, cast(x, compute_dtype(d)), p, w.dims, w.keepdim), d);
+  return cast(vector_norm(a, cast(x, compute_dtype(d)), p, w.dims, w.keepdim), real_dtype(d));
 }
 static Vals linalg_vector_norm_rule(const Args& a) { return {norm_of(a, a.f(1), along(a, 2, 3, a[0]), a.dtype(4))}; }
 // Forms of norm: dims and dtype may be missing; no p means 2.
@@ -252,7 +255,7 @@ static Vals norm_rule(const Args& a) {
 static Vals dist_rule(const Args& a) {
   const Val d = wide(a[0]) - wide(a[1]);
   const Val both[] = {a[0], a[1]};
-  return {cast(vector_norm(a, d, a.f(2), all_dims(d.rank()), false), to_floating(result_dtype(both)))};
+  return {cast(vector_norm(a, d, a.f(2), all_dims(d.rank()), false), real_dtype(to_floating(result_dtype(both))))};
 }
 static Vals renorm_rule(const Args& a) {
   const Val x = wide(a[0]);
@@ -262,7 +265,7 @@ static Vals renorm_rule(const Args& a) {
   for (int k = 0; k < x.rank(); ++k) if (k != d) others.push_back(k);
   const Val n = vector_norm(a, x, a.f(1), others, true), most = broadcast_to(cast(a[3], n.dtype()), n.shape());
   const Val factor = select(map(Scalar::lt, most, n), most / (n + 1e-7), constant_like(n, 1));
-  return {round_like(x * factor, a[0])};
+  return {round_like(x * cast(factor, x.dtype()), a[0])};
 }
 
 // --- records

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -35,10 +36,10 @@ static Vals running_extreme(const Args& a) {
 
 // Sums of exp(x - top) in f64, whose range holds differences of up to 700 from the largest element.
 static Vals logcumsumexp_rule(const Args& a) {
-  const Val x = cast(a[0], DType::f64);
+  const Val x = cast(a[0], is_complex(a[0].dtype()) ? DType::c128 : DType::f64);
   const int d = a.dim(1, x.rank());
   if (x.rank() == 0 || x.size(d).is(0)) return {copy(a[0])};
-  Val top = stop_gradient(reduce(x, {d}, "max", true));
+  Val top = stop_gradient(reduce(real_part(x), {d}, "max", true));
   const Val finite = map(Scalar::lt, map(Scalar::abs, top), constant_like(top, INFINITY));
   top = select(finite, top, constant_like(top, 0));
   return {cast(map(Scalar::log, scan(map(Scalar::exp, x - top), d, "sum")) + top, to_floating(a[0].dtype()))};

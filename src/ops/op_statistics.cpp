@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -29,10 +30,10 @@ static Val covariance(const Args& a, Val x, Val correction, Val fweights, Val aw
     mean_of = mean(x, {1}, true);
   }
   // With weights of importance the correction is scaled by their mean square.
-  Val norm = total - (w && aweights ? correction * sum(w * cast(aweights, d), {0}) / total : correction);
+  Val norm = real_part(total - (w && aweights ? correction * sum(w * cast(aweights, d), {0}) / total : correction));
   norm = map(Scalar::max, norm, constant_like(norm, 0));
   const Val off = x - mean_of, weighted = w ? off * w : off;
-  return contract(off, weighted, {}, {}, {1}, {1}) / norm;
+  return contract(off, conj(weighted), {}, {}, {1}, {1}) / cast(norm, d);
 }
 static Val squeezed(Val c) { return c.size(0).is(1) ? reshape(c, {}) : c; }
 static Vals cov_rule(const Args& a) {
@@ -46,8 +47,9 @@ static Vals corrcoef_rule(const Args& a) {
   const Val x = a[0];
   const Val c = covariance(a, x, full(a.builder(), {}, wide(x).dtype(), 1), {}, {});
   if (c.size(0).is(1)) return {round_like(reshape(c / c, {}), x)};
-  const Val spread = map(Scalar::sqrt, diagonal(c, 0, 1, 0));
+  const Val spread = map(Scalar::sqrt, real_part(diagonal(c, 0, 1, 0)));
   const Val r = c / unsqueeze(spread, 1) / unsqueeze(spread, 0);
+  if (is_complex(r.dtype())) return {r};
   const Val one = constant_like(r, 1), low = constant_like(r, -1);
   return {round_like(select(map(Scalar::lt, one, r), one, select(map(Scalar::lt, r, low), low, r)), x)};
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -23,7 +24,7 @@ static Vals rounding(const Args& a) {
 
 static Vals no_bool_abs(const Args& a) {
   if (is_bool(a[0].dtype())) a.error("the absolute value of a bool tensor is not defined", "bool", "a number");
-  return {map(Scalar::abs, a[0])};
+  return {abs_of(a[0])};
 }
 
 static Val sign_of(Val x) {
@@ -34,9 +35,8 @@ static Val sign_of(Val x) {
   return s;
 }
 
-#define FORMS_BOTH .forms = Forms::both
-#define UNARY(id, name, text, rule) \
-  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = rule, FORMS_BOTH}};
+#define UNARY(id, name, text, ...) \
+  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = __VA_ARGS__, .forms = Forms::both}};
 
 // name, scalar op, meaning
 #define EACH_FLOAT_FUNCTION(X)                                                                                      \
@@ -88,7 +88,13 @@ UNARY(square, "square", "self * self.", [](const Args& a) -> Vals {
   return {x * x};
 })
 UNARY(sign, "sign", "-1, 0 or 1.", [](const Args& a) -> Vals { return {sign_of(a[0])}; })
-UNARY(sgn, "sgn", "-1, 0 or 1.", [](const Args& a) -> Vals { return {sign_of(a[0])}; })
+UNARY(sgn, "sgn", "-1, 0 or 1; of complex numbers self / |self|.", [](const Args& a) -> Vals {
+  const Val x = a[0];
+  if (!is_complex(x.dtype())) return {sign_of(x)};
+  const Val size = abs_of(x), none = map(Scalar::eq, size, zero_of(size));
+  const Val safe = select(none, constant_like(size, 1), size);
+  return {select(none, zero_of(x), x / cast(safe, x.dtype()))};
+})
 UNARY(frac, "frac", "The fraction of self, with its sign.", [](const Args& a) -> Vals {
   if (!is_float(a[0].dtype())) a.error("only floating tensors have a fraction", cat(a[0].dtype()), "a float dtype");
   return {a[0] - map(Scalar::trunc, a[0])};
@@ -159,14 +165,23 @@ UNARY(special_entr, "special_entr", "-self log(self), 0 at 0, -inf below.", entr
       .schema = #name "(Tensor self) -> Tensor", .doc = text, .expand = [](const Args& a) -> Vals { const Val x = a[0]; return {__VA_ARGS__}; }}};
 static Val answer(Val x, bool v) { return full_int(*x.g, x.shape(), DType::boolean, v); }
 static Val equals(Val x, double v) { return map(Scalar::eq, x, constant_like(x, v)); }
+// Of complex numbers: is one part, or are both parts?
+template <class F>
+static Val one_part(Val x, F test) {
+  return is_complex(x.dtype()) ? map(Scalar::bor, test(real_part(x)), test(imag_part(x))) : test(x);
+}
+static Val is_nan_value(Val x) { return is_float(x.dtype()) ? is_nan(x) : answer(x, false); }
+static Val is_finite_value(Val x) {
+  return is_float(x.dtype()) ? map(Scalar::lt, map(Scalar::abs, x), constant_like(x, INFINITY)) : answer(x, true);
+}
 static Val is_infinite(Val x) { return is_float(x.dtype()) ? equals(map(Scalar::abs, x), INFINITY) : answer(x, false); }
-TEST(isnan, "Is it NaN?", is_float(x.dtype()) ? is_nan(x) : answer(x, false))
-TEST(isinf, "Is it infinite?", is_infinite(x))
+TEST(isnan, "Is it NaN?", one_part(x, is_nan_value))
+TEST(isinf, "Is it infinite?", one_part(x, is_infinite))
 TEST(isfinite, "Is it neither NaN nor infinite?",
-     is_float(x.dtype()) ? map(Scalar::lt, map(Scalar::abs, x), constant_like(x, INFINITY)) : answer(x, true))
+     is_complex(x.dtype()) ? map(Scalar::band, is_finite_value(real_part(x)), is_finite_value(imag_part(x))) : is_finite_value(x))
 TEST(isposinf, "Is it inf?", is_float(x.dtype()) ? equals(x, INFINITY) : answer(x, false))
 TEST(isneginf, "Is it -inf?", is_float(x.dtype()) ? equals(x, -INFINITY) : answer(x, false))
-TEST(isreal, "Has it no imaginary part?", answer(x, true))
+TEST(isreal, "Has it no imaginary part?", is_complex(x.dtype()) ? equals(imag_part(x), 0) : answer(x, true))
 TEST(signbit, "Is the sign bit set?", sign_bit(x))
 TEST(logical_not, "Is it 0?", map(Scalar::bnot, to_bool(x)))
 UNARY(bitwise_not, "bitwise_not", "Every bit flipped; of bool, not.", [](const Args& a) -> Vals {
@@ -193,29 +208,66 @@ static constexpr Op op_nan_to_num{{
     .forms = Forms::both,
 }};
 
-// --- the real ones of the complex functions
+// --- complex numbers
 
-#define REAL_IDENTITY(name, text)                                                                                  \
-  static constexpr Op op_##name{{.schema = #name "(Tensor(a) self) -> Tensor(a)", .doc = text,                     \
-                                 .expand = [](const Args& a) -> Vals { return {a[0]}; }, .view = true}};
-REAL_IDENTITY(real, "The real part.")
-REAL_IDENTITY(conj, "The complex conjugate.")
-REAL_IDENTITY(resolve_conj, "self with its conjugation carried out.")
-REAL_IDENTITY(resolve_neg, "self with its negation carried out.")
-static constexpr Op op_conj_physical{{
-    .schema = "conj_physical(Tensor self) -> Tensor",
-    .doc = "The complex conjugate, in new memory.",
-    .expand = [](const Args& a) -> Vals { return {copy(a[0])}; },
-    .forms = Forms::both,
-}};
+#define PART(id, name, result, text, ...)                                                                         \
+  static constexpr Op op_##id{{.schema = name "(Tensor(a) self) -> " result, .doc = text,                         \
+                               .expand = [](const Args& a) -> Vals { [[maybe_unused]] const Val x = a[0]; return {__VA_ARGS__}; }, .view = true}};
+#define EACH_PART(X)                                                                                                 \
+  X(real, "real", "Tensor(a)", "The real part.", real_part(x))                                                       \
+  X(conj, "conj", "Tensor(a)", "The complex conjugate.", conj(x))                                                    \
+  X(conj_lazy, "_conj", "Tensor(a)", "The complex conjugate.", conj(x))                                              \
+  X(resolve_conj, "resolve_conj", "Tensor(a)", "self with its conjugation carried out.", x)                          \
+  X(resolve_neg, "resolve_neg", "Tensor(a)", "self with its negation carried out.", x)                               \
+  X(imag, "imag", "Tensor(a)", "The imaginary part.", (require_complex(a), imag_part(x)))                            \
+  X(view_as_real, "view_as_real", "Tensor(a)", "(real, imaginary) pairs as a new last dimension.", (require_complex(a), as_pairs(x))) \
+  X(view_as_complex, "view_as_complex", "Tensor(a)", "Pairs in the last dimension as complex numbers.", from_pairs(pairs_of(a)))
+static void require_complex(const Args& a) {
+  if (!is_complex(a[0].dtype())) a.error("this needs a complex tensor", cat(a[0].dtype()), "a complex dtype");
+}
+static Val pairs_of(const Args& a) {
+  const Val x = a[0];
+  if ((x.dtype() != DType::f32 && x.dtype() != DType::f64) || x.rank() == 0 || !dim_eq(x.size(-1), 2))
+    a.error("these are no pairs of real numbers", cat(x.type()), "float32 or float64 with a last dimension of 2");
+  return x;
+}
+EACH_PART(PART)
+UNARY(conj_physical, "conj_physical", "The complex conjugate, in new memory.", [](const Args& a) -> Vals { return {copy(conj(a[0]))}; })
 static constexpr Op op_angle{{
     .schema = "angle(Tensor self) -> Tensor",
     .doc = "The argument in the complex plane: 0, or pi for negative numbers.",
     .expand = [](const Args& a) -> Vals {
+      if (is_complex(a[0].dtype())) {
+        // The gradient at 0 is 0.
+        const Val re = real_part(a[0]), im = imag_part(a[0]);
+        const Val none = map(Scalar::band, equals(re, 0), equals(im, 0));
+        const Val r = map(Scalar::atan2, select(none, zero_of(im), im), select(none, constant_like(re, 1), re));
+        return {select(none, stop_gradient(map(Scalar::atan2, im, re)), r)};
+      }
       const Val x = cast(a[0], to_floating(a[0].dtype())), zero = zero_of(x);
       const Val r = select(is_less(x, zero), constant_like(x, M_PI), zero);
       return {select(is_nan(x), stop_gradient(x), r)};
     },
+    .forms = Forms::out,
+}};
+static Vals complex_of(const Args& a, bool polar) {
+  const Val x = a[0], y = a[1];
+  if (x.dtype() != y.dtype() || !is_float(x.dtype()))
+    a.error("the two parts must have one float dtype", cat(x.dtype(), " and ", y.dtype()), "float32 or float64 twice");
+  const Dims shape = broadcast_shapes(a.name(), x.shape(), y.shape());
+  const Val u = broadcast_to(x, shape), v = broadcast_to(y, shape);
+  return {polar ? make_complex(u * map(Scalar::cos, v), u * map(Scalar::sin, v)) : make_complex(u, v)};
+}
+static constexpr Op op_complex{{
+    .schema = "complex(Tensor real, Tensor imag) -> Tensor",
+    .doc = "Complex numbers from their parts.",
+    .expand = [](const Args& a) { return complex_of(a, false); },
+    .forms = Forms::out,
+}};
+static constexpr Op op_polar{{
+    .schema = "polar(Tensor abs, Tensor angle) -> Tensor",
+    .doc = "Complex numbers from absolute value and angle.",
+    .expand = [](const Args& a) { return complex_of(a, true); },
     .forms = Forms::out,
 }};
 
@@ -224,8 +276,8 @@ static const Op* const unary_ops[] = {
     EACH_FLOAT_FUNCTION(LIST) EACH_ROUNDING(LIST) &op_abs, &op_absolute, &op_negative, &op_positive, &op_reciprocal, &op_square, &op_sign,
     &op_sgn, &op_frac, &op_deg2rad, &op_rad2deg, &op_sinc, &op_special_sinc, &op_logit, &op_special_logit, &op_round_decimals,
     &op_special_entr, &op_isnan, &op_isinf, &op_isfinite, &op_isposinf, &op_isneginf, &op_isreal, &op_signbit,
-    &op_logical_not, &op_bitwise_not, &op_nan_to_num, &op_real, &op_conj, &op_resolve_conj, &op_resolve_neg,
-    &op_conj_physical, &op_angle};
+    &op_logical_not, &op_bitwise_not, &op_nan_to_num, EACH_PART(LIST) &op_conj_physical,
+    &op_angle, &op_complex, &op_polar};
 OpFamily unary_family() { return unary_ops; }
 
 }  // namespace phlox

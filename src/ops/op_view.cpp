@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 
 namespace phlox {
 
@@ -130,9 +131,10 @@ static Vals matrix_transpose_rule(const Args& a) {
   if (a[0].rank() < 2) a.error("too few dimensions", cat(a[0].type()), "at least 2");
   return {transpose(a[0], a[0].rank() - 2, a[0].rank() - 1)};
 }
+static Vals adjoint_rule(const Args& a) { return {conj(matrix_transpose_rule(a)[0])}; }
 static Vals matrix_only_transpose_rule(const Args& a) {
   if (a[0].rank() != 2) a.error("not a matrix", cat(a[0].type()), "2 dimensions", "use mH");
-  return matrix_transpose_rule(a);
+  return adjoint_rule(a);
 }
 
 static Val without_ones(Val x, const Ints& dims) {
@@ -362,8 +364,8 @@ static Vals copied(const Args& a) {
   X(swapdims, "swapdims", ", int dim0, int dim1", "Tensor(a)", "transpose.", transpose_rule)                             \
   X(numpy_T, "numpy_T", "", "Tensor(a)", "All dimensions reversed.", reverse_dims_rule)                                  \
   X(mT, "mT", "", "Tensor(a)", "The last two dimensions swapped.", matrix_transpose_rule)                                \
-  X(mH, "mH", "", "Tensor(a)", "The conjugate of mT.", matrix_transpose_rule)                                            \
-  X(adjoint, "adjoint", "", "Tensor(a)", "mH.", matrix_transpose_rule)                                                   \
+  X(mH, "mH", "", "Tensor(a)", "The conjugate of mT.", adjoint_rule)                                                     \
+  X(adjoint, "adjoint", "", "Tensor(a)", "mH.", adjoint_rule)                                                   \
   X(matrix_H, "matrix_H", "", "Tensor(a)", "The conjugate transpose of a matrix.", matrix_only_transpose_rule)           \
   X(linalg_diagonal, "linalg_diagonal", ", *, int offset=0, int dim1=-2, int dim2=-1", "Tensor(a)", "diagonal of the last dimensions.", diagonal_rule) \
   X(narrow, "narrow", ", int dim, SymInt start, SymInt length", "Tensor(a)", "A range of a dimension.", narrow_rule)     \

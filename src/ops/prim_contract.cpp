@@ -1,4 +1,5 @@
 // Contractions: sums of products over paired dimensions, and convolutions.
+#include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -77,12 +78,12 @@ static constexpr Op op_contract{{
         // Free dims of b come in increasing order while sa pairs with sb: sort the pairs by sb.
         Ints sorted;
         for (int64_t d : free_dims(b.rank(), bb, fb)) for (size_t j = 0; j < sb.size(); ++j) if (sb[j] == d) sorted.push_back(sa[j]);
-        v.set(0, home(contract(g, b, gb, bb, gfb, fb), ba, fa, sorted));
+        v.set(0, home(contract(g, conj(b), gb, bb, gfb, fb), ba, fa, sorted));
       }
       if (v.needs(1)) {
         Ints sorted;
         for (int64_t d : free_dims(a.rank(), ba, fa)) for (size_t j = 0; j < sa.size(); ++j) if (sa[j] == d) sorted.push_back(sb[j]);
-        v.set(1, home(contract(a, g, ba, gb, fa, gfa), bb, sorted, fb));
+        v.set(1, home(contract(conj(a), g, ba, gb, fa, gfa), bb, sorted, fb));
       }
     },
 }};
@@ -171,7 +172,7 @@ static constexpr Op op_conv{{
           joined.push_back(w.shape()[s + 2]);
           swap.push_back(int64_t(s) + 3);
         }
-        Val wt = reshape(permute(reshape(w, split), swap), joined);
+        Val wt = conj(reshape(permute(reshape(w, split), swap), joined));
         ConvParams q{p.lhs_dilation, {}, {}, p.stride, p.rhs_dilation, p.groups};
         for (size_t s = 0; s < n; ++s) {
           wt = flip(wt, int(s) + 2);
@@ -185,7 +186,7 @@ static constexpr Op op_conv{{
       if (v.needs(1)) {
         // w[o, c, k] = sum over batch and positions of g[b, o, p] x[b, c, p * stride + k * rhs - low]: a convolution
         // of x (channels as batch, batch as channels) with g as its weights.
-        Val xt = transpose(x, 0, 1), gt = transpose(g, 0, 1);
+        Val xt = conj(transpose(x, 0, 1)), gt = transpose(g, 0, 1);
         if (p.groups > 1) {
           // Channels of one group become the batch; the groups' batches lie side by side as channels.
           Dims split{Dim(p.groups), in_per_group}, joined{in_per_group, x.shape()[0] * p.groups};

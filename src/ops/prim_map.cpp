@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -92,11 +93,11 @@ static void map_vjp(Vjp& v) {
     v.set(0, g);
     if (v.needs(1)) v.set(1, neg(g));
   } else if constexpr (op == Scalar::mul) {
-    if (v.needs(0)) v.set(0, mul(g, v.in(1)));
-    if (v.needs(1)) v.set(1, mul(g, x));
+    if (v.needs(0)) v.set(0, mul(g, conj(v.in(1))));
+    if (v.needs(1)) v.set(1, mul(g, conj(x)));
   } else if constexpr (op == Scalar::div) {
-    if (v.needs(0)) v.set(0, div(g, v.in(1)));
-    if (v.needs(1)) v.set(1, neg(mul(g, div(div(x, v.in(1)), v.in(1)))));
+    if (v.needs(0)) v.set(0, div(g, conj(v.in(1))));
+    if (v.needs(1)) v.set(1, neg(mul(g, conj(div(div(x, v.in(1)), v.in(1))))));
   } else if constexpr (op == Scalar::fma) {
     if (v.needs(0)) v.set(0, mul(g, v.in(1)));
     if (v.needs(1)) v.set(1, mul(g, x));
@@ -117,12 +118,13 @@ static void map_vjp(Vjp& v) {
     const Val b = v.in(1), y = v.out();
     if (v.needs(0)) {
       const Val d = mul(b, map(Scalar::pow, x, sub(b, filled(b, 1))));
-      v.set(0, mul(g, zero_where(map(Scalar::eq, b, filled(b, 0)), d)));
+      v.set(0, mul(g, conj(zero_where(map(Scalar::eq, b, filled(b, 0)), d))));
     }
     if (v.needs(1)) {
       // 0^b has derivative 0 for b >= 0, where log(0) would give NaN.
-      const Val at_zero = map(Scalar::band, map(Scalar::eq, x, filled(x, 0)), map(Scalar::le, filled(b, 0), b));
-      v.set(1, mul(g, zero_where(at_zero, mul(y, map(Scalar::log, x)))));
+      const Val exponent = real_part(b);
+      const Val at_zero = map(Scalar::band, map(Scalar::eq, x, filled(x, 0)), map(Scalar::le, filled(exponent, 0), exponent));
+      v.set(1, mul(g, conj(zero_where(at_zero, mul(y, map(Scalar::log, x))))));
     }
   } else if constexpr (op == Scalar::atan2) {
     const Val b = v.in(1), r = add(mul(x, x), mul(b, b));
@@ -132,7 +134,7 @@ static void map_vjp(Vjp& v) {
     if (v.needs(0)) v.set(0, mul(g, div(x, v.out())));
     if (v.needs(1)) v.set(1, mul(g, div(v.in(1), v.out())));
   } else {
-    if (const Val d = derivative(op, x, v.out())) v.set(0, mul(g, d));
+    if (const Val d = derivative(op, x, v.out())) v.set(0, mul(g, conj(d)));
     else v.set(0, filled(x, 0));
   }
 }
@@ -187,7 +189,11 @@ static constexpr Op op_cast{{
     .schema = "prim::cast(Tensor a, ScalarType dtype) -> Tensor",
     .type = cast_type,
     .loop = [](ElementContext& c, std::span<const Sv> index) { return round_to(c.loop, c.in(0, index), c.arg(1).as_dtype()); },
-    .vjp = [](Vjp& v) { if (is_float(v.in(0).dtype())) v.set(0, cast(v.grad(), v.in(0).dtype())); },
+    .vjp = [](Vjp& v) {
+      const DType d = v.in(0).dtype();
+      if (is_float(d)) v.set(0, cast(real_part(v.grad()), d));
+      else if (is_complex(d)) v.set(0, cast(v.grad(), d));
+    },
 }};
 static constexpr Op op_bitcast{{
     .schema = "prim::bitcast(Tensor a, ScalarType dtype) -> Tensor",

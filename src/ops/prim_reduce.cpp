@@ -1,6 +1,7 @@
 // Reductions and scans.
 #include <algorithm>
 
+#include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -87,7 +88,7 @@ static constexpr Op op_reduce{{
           return scan(shifted, d, "prod");
         };
         const Val others = map(Scalar::mul, exclusive(x), flip(exclusive(flip(x, d)), d));
-        v.set(0, map(Scalar::mul, broadcast_in(g, x.shape(), kept), others));
+        v.set(0, map(Scalar::mul, broadcast_in(g, x.shape(), kept), conj(others)));
       }
     },
 }};
@@ -141,8 +142,8 @@ static constexpr Op op_scan{{
       const Val seen = scan(cast(is_zero, DType::i64), d, "sum"), one_seen = full_int(*x.g, x.shape(), DType::i64, 1);
       const Val first = map(Scalar::band, is_zero, map(Scalar::eq, seen, one_seen));
       const Val without = map(Scalar::select, first, one, x);
-      const Val before = map(Scalar::div, suffix_sum(map(Scalar::mul, g, v.out())), map(Scalar::select, is_zero, one, x));
-      const Val at_first = suffix_sum(map(Scalar::mul, g, scan(without, d, "prod")));
+      const Val before = map(Scalar::div, suffix_sum(map(Scalar::mul, g, conj(v.out()))), conj(map(Scalar::select, is_zero, one, x)));
+      const Val at_first = suffix_sum(map(Scalar::mul, g, conj(scan(without, d, "prod"))));
       const Val behind = map(Scalar::le, one_seen, seen);
       v.set(0, map(Scalar::select, first, at_first, map(Scalar::select, behind, zero, before)));
     },
