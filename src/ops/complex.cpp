@@ -283,7 +283,10 @@ class Lowering {
     const SmallVector<Arg, 4> args = mapped_args(n, part);
     return b_.call(*n.op, args)[0];
   }
-  Z z(const Node& n, int i) const { return pair_[n.args[size_t(i)].value]; }
+  Z z(const Node& n, int i) const {
+    const GraphValue v = n.args[size_t(i)].value;
+    return complex(v) ? pair_[v] : Z{real_[v], constant_like(real_[v], 0)};
+  }
 
   void lower(const Node& n) {
     const GraphValue out = n.results[0];
