@@ -134,9 +134,9 @@ class Planner {
     for (const Store& s : f.loop.stores) if (s.param == out_param) stored = s.address;
     for (const Inst& i : f.loop.insts)
       if (i.op == Scalar::load && uint32_t(i.imm) == in_param && i.operand[0] != stored) return false;
-    // It holds the old value: a contraction may not keep unfinished sums in it.
-    for (const Inst& i : f.loop.insts)
-      if (i.op == Scalar::reduce && i.order == Order::chain) f.loop.params[out_param].kind = Param::Kind::inout;
+    // It holds the old value: a contraction may not keep unfinished sums in it, and all reductions read before it is
+    // written.
+    f.loop.params[out_param].kind = Param::Kind::inout;
     return true;
   }
 

@@ -98,8 +98,8 @@ class Lowering {
     if (loop.stores.size() < 2) return false;
     const CpuPlan all = plan_cpu(loop, target_, options_);
     if (!all.few_items) return false;
-    for (const Inst& i : loop.insts)
-      if (i.op == Scalar::load && loop.params[size_t(i.imm)].kind == Param::Kind::inout) return false;
+    for (const Store& s : loop.stores)
+      if (loop.params[s.param].kind == Param::Kind::inout) return false;  // other stores may need what it overwrites
     std::vector<AxisMask> domains;
     for (const Store& s : loop.stores)
       if (std::find(domains.begin(), domains.end(), s.domain) == domains.end()) domains.push_back(s.domain);

@@ -75,30 +75,49 @@ void CpuLowering::items() {
     return nest(0, begin * chunk, to);
   }
   define_known();
-  const Kv item = b_.begin_for(begin, end, b_.index(1));
-  body_.open();
-  Kv rest = item, from, to;
+  // The first item's place by division; then the places count up like the digits of a number.
+  const Kv zero = b_.index(0), one = b_.index(1);
+  SmallVector<Kv, 6> counts(item_loops, Kv{}), places(item_loops, Kv{});
+  Kv rest = begin;
   for (size_t n = item_loops; n-- > 0;) {
     const NestLoop& l = nest_loops[n];
     Kv place = rest;
     if (n > 0) {
-      const Kv count = b_.dim(l.chunk == 1 ? extent_of(l) : ceildiv(extent(l.axis), l.chunk));
-      const Kv q = b_.op(Scalar::div, rest, count);  // neither is negative, and no item runs when one is empty
-      place = rest - q * count;
+      counts[n] = b_.dim(l.chunk == 1 ? extent_of(l) : ceildiv(extent(l.axis), l.chunk));
+      const Kv divisor = b_.op(Scalar::max, counts[n], one);  // there may be no items at all
+      const Kv q = b_.op(Scalar::div, rest, divisor);
+      place = rest - q * divisor;
       rest = q;
     }
+    places[n] = b_.var(place);
+  }
+  b_.begin_for(begin, end, one);
+  body_.open();
+  Kv from, to;
+  SmallVector<Kv, 6> now(item_loops, Kv{});
+  for (size_t n = 0; n < item_loops; ++n) {
+    const NestLoop& l = nest_loops[n];
+    now[n] = b_.get(places[n]);
     if (l.axis == NestLoop::block_axis) {
-      block_ = place;
+      block_ = now[n];
     } else if (n == item_loops - 1 && (l.chunk > 1 || l.axis == plan_.vector_axis)) {
-      from = place * b_.index(l.chunk);
+      from = now[n] * b_.index(l.chunk);
       to = b_.op(Scalar::min, from + b_.index(l.chunk), b_.dim(extent(l.axis)));
     } else {
-      body_.bind(l.axis, place);
+      body_.bind(l.axis, now[n]);
     }
   }
   define_known();
   if (from) nest(item_loops - 1, from, to);
   else everything(item_loops);
+  Kv carry = one;
+  for (size_t n = item_loops; n-- > 0;) {
+    const Kv next = now[n] + carry;
+    if (n == 0) { b_.set(places[n], next); break; }
+    const Kv wraps = eq(next, counts[n]);
+    b_.set(places[n], b_.select(wraps, zero, next));
+    carry = b_.select(wraps, one, zero);
+  }
   body_.close();
   b_.end();
 }
@@ -206,16 +225,18 @@ std::vector<std::vector<CpuLowering::Pass>> CpuLowering::plan_passes(const Store
       const Inst& i = loop_.insts[reduces[n]];
       if (reduce_stage[n] == stage + 1) with_axes(i.axes, &i).reduces.push_back(reduces[n]);
     }
-    for (size_t n = 0; n < stores.size(); ++n) {
-      if (stage_of_store[n] != stage) continue;
-      const AxisMask inner = stores[n]->domain & ~body_.bound();
+    // What overwrites an input comes last.
+    for (size_t n = 0; n < 2 * stores.size(); ++n) {
+      const size_t k = n % stores.size();
+      if (stage_of_store[k] != stage || (n < stores.size()) == (loop_.params[stores[k]->param].kind == Param::Kind::inout)) continue;
+      const AxisMask inner = stores[k]->domain & ~body_.bound();
       if (inner) {
         // A scan along another axis than the last needs an order of its own.
-        Pass alone{.axes = inner, .stores = {stores[n]}};
+        Pass alone{.axes = inner, .stores = {stores[k]}};
         scans_of(alone);
         if (!alone.scans.empty() && loop_.insts[alone.scans[0]].axes != std::bit_floor(inner)) passes.push_back(std::move(alone));
-        else with_axes(inner, nullptr).stores.push_back(stores[n]);
-      } else at_once[size_t(stage)].push_back(stores[n]);
+        else with_axes(inner, nullptr).stores.push_back(stores[k]);
+      } else at_once[size_t(stage)].push_back(stores[k]);
     }
     for (Pass& p : passes) {
       p.scans.clear();

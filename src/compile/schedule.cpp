@@ -342,7 +342,8 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     order.erase(at);
     order.push_back(streamed);
   }
-  p.few_items = results / p.lanes < 16 && work * results > options.split_points;
+  // Strips of columns reach through all rows: blocks of rows walk memory better than few broad strips.
+  p.few_items = results / p.lanes < (strips ? 64 : 16) && work * results > options.split_points;
   p.too_few = reduces > 0 && p.few_items;
   SmallVector<NestLoop, 6> nest;
   bool cut = false;

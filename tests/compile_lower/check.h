@@ -43,6 +43,17 @@ inline bool check_one(const Config& c, const Loop& loop, Compiled& k, const Argu
   return true;
 }
 
+struct Sizes { std::initializer_list<int64_t> counts, symbols; };
+// One loop over symbolic sizes, compiled once.
+inline void check_sizes(const Loop& loop, std::initializer_list<Sizes> sizes, bool special = false) {
+  verify_loop(loop);
+  for (const Config& c : configs()) {
+    std::vector<Compiled> k = build({&loop, 1}, c.target, c.cc);
+    for (const Sizes& s : sizes)
+      if (!check_one(c, loop, k[0], arguments(loop, s.counts, s.symbols, special))) return;
+  }
+}
+
 inline void check(const Loop& loop, std::initializer_list<int64_t> counts, std::initializer_list<int64_t> symbols = {},
                   bool special = false, const ScheduleOptions& options = {}) {
   verify_loop(loop);
