@@ -200,7 +200,8 @@ V airy_ai(const V& x) {
     W s = math::pick_quadrant(a, kernel, 0), c = math::pick_quadrant(a, kernel, 1);
     W left = k(v, 0.39894228040143267794) / fourth * fma(p, c + s, q * (s - c));
     W r = select(gt(v, k(v, 2)), right, select(lt(v, k(v, -4)), left, middle));
-    r = select(eq(abs(v), k(v, infinity)), k(v, 0), r);
+    r = select(eq(v, k(v, infinity)), k(v, 0), r);
+    r = select(eq(v, k(v, -infinity)), k(v, not_a_number), r);  // as in torch
     return select(is_nan(v), v, r);
   });
 }

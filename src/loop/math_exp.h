@@ -140,12 +140,13 @@ V sigmoid(const V& x) {
 // x sigmoid(x). The factor x enters before e^x is scaled, so that a subnormal sigmoid costs no digits.
 template <ScalarValue V>
 V silu(const V& x) {
-  V c = math::at_least(x, is_f64(x) ? -760.0 : -115.0);
-  ExpParts<V> e = math::exp_reduce(select(lt(c, k(x, 0)), c, k(x, -1) * math::at_most(c, is_f64(x) ? 760.0 : 115.0)));
+  double lowest = is_f64(x) ? -760.0 : -115.0;
+  ExpParts<V> e = math::exp_reduce(math::at_least(-abs(x), lowest));
   V one = k(x, 1);
   V p = fma(e.r * e.r, math::exp_q(e.r), e.r) + one;
-  V num = select(lt(x, k(x, 0)), math::exp_rescale_down(c * p, e.shifted), x);
-  return num / (one + math::exp_rescale_down(p, e.shifted));
+  V num = select(lt(x, k(x, 0)), math::exp_rescale_down(math::at_least(x, lowest) * p, e.shifted), x);
+  V y = math::quotient(num, math::fast_two_sum(one, math::exp_rescale_down(p, e.shifted)));
+  return select(eq(x, k(x, infinity)), x, y);
 }
 
 }  // namespace phlox::math

@@ -85,7 +85,7 @@ const std::vector<Unary>& unary_functions() {
        [](double x) { return std::log1p(x); }},
       {"sigmoid", BOTH(sigmoid), sigmoid, -20, 20, 1.6, 1.6, -INFINITY, INFINITY, 1,
        [](double x) { return 1 / (1 + std::exp(-x)); }},
-      {"silu", BOTH(silu), [](const Real& x) { return x * sigmoid(x); }, -110, 20, 3, 3, -1e4, INFINITY, 1,
+      {"silu", BOTH(silu), [](const Real& x) { return x * sigmoid(x); }, -110, 20, 2.5, 2.5, -1e4, INFINITY, 1,
        [](double x) { return x / (1 + std::exp(-x)); }},
       {"tanh", BOTH(tanh), call<mpfr_tanh>, -10, 10, 1.5, 1.5, -INFINITY, INFINITY, 1,
        [](double x) { return std::tanh(x); }},

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "math/native.h"
+#include "loop/math_number.h"
 #include "math/reference.h"
 
 namespace phlox::reference {

@@ -1,4 +1,5 @@
 // One number as a value of the scalar functions: what they mean, without a compiler or an interpreter in between.
+// For host code that needs single results, and for tests; loops over blocks belong to loop/scalar_math.h.
 #pragma once
 #include <bit>
 #include <cmath>
