@@ -147,6 +147,10 @@ inline Tensor _adaptive_avg_pool3d(const Tensor& self, List<int64_t> output_size
   const detail::Slots s_output_size(output_size, true);
   return op_.call1({detail::slot(self), s_output_size.slot()});
 }
+inline Tensor _conj(const Tensor& self) {
+  static const detail::Op op_("_conj");
+  return op_.call1({detail::slot(self)});
+}
 inline std::tuple<Tensor, Tensor> _fused_rms_norm(const Tensor& input, List<int64_t> normalized_shape, const Tensor& weight, std::optional<double> eps) {
   static const detail::Op op_("_fused_rms_norm");
   const detail::Slots s_normalized_shape(normalized_shape);
@@ -1396,6 +1400,14 @@ inline Tensor combinations(const Tensor& self, int64_t r = 2, bool with_replacem
 inline void combinations_out(const Tensor& out, const Tensor& self, int64_t r = 2, bool with_replacement = false) {
   static const detail::Op op_("combinations.out");
   op_.call_out({detail::slot(self), detail::slot(r), detail::slot(with_replacement), detail::slot(out)});
+}
+inline Tensor complex(const Tensor& real, const Tensor& imag) {
+  static const detail::Op op_("complex");
+  return op_.call1({detail::slot(real), detail::slot(imag)});
+}
+inline void complex_out(const Tensor& out, const Tensor& real, const Tensor& imag) {
+  static const detail::Op op_("complex.out");
+  op_.call_out({detail::slot(real), detail::slot(imag), detail::slot(out)});
 }
 inline Tensor concat(TensorList tensors, int64_t dim = 0) {
   static const detail::Op op_("concat");
@@ -2679,6 +2691,10 @@ inline void im2col_out(const Tensor& out, const Tensor& self, List<int64_t> kern
   const detail::Slots s_padding(padding, true);
   const detail::Slots s_stride(stride, true);
   op_.call_out({detail::slot(self), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot(), detail::slot(out)});
+}
+inline Tensor imag(const Tensor& self) {
+  static const detail::Op op_("imag");
+  return op_.call1({detail::slot(self)});
 }
 inline Tensor index(const Tensor& self, TensorList indices) {
   static const detail::Op op_("index.Tensor");
@@ -4087,6 +4103,14 @@ inline Tensor pixel_unshuffle(const Tensor& self, int64_t downscale_factor) {
 inline Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, bool log_input, bool full, double eps, int64_t reduction) {
   static const detail::Op op_("poisson_nll_loss");
   return op_.call1({detail::slot(input), detail::slot(target), detail::slot(log_input), detail::slot(full), detail::slot(eps), detail::slot(reduction)});
+}
+inline Tensor polar(const Tensor& abs, const Tensor& angle) {
+  static const detail::Op op_("polar");
+  return op_.call1({detail::slot(abs), detail::slot(angle)});
+}
+inline void polar_out(const Tensor& out, const Tensor& abs, const Tensor& angle) {
+  static const detail::Op op_("polar.out");
+  op_.call_out({detail::slot(abs), detail::slot(angle), detail::slot(out)});
 }
 inline Tensor polygamma(int64_t n, const Tensor& self) {
   static const detail::Op op_("polygamma");
@@ -6277,6 +6301,14 @@ inline Tensor view_as(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("view_as");
   return op_.call1({detail::slot(self), detail::slot(other)});
 }
+inline Tensor view_as_complex(const Tensor& self) {
+  static const detail::Op op_("view_as_complex");
+  return op_.call1({detail::slot(self)});
+}
+inline Tensor view_as_real(const Tensor& self) {
+  static const detail::Op op_("view_as_real");
+  return op_.call1({detail::slot(self)});
+}
 inline Tensor view_copy(const Tensor& self, List<int64_t> size) {
   static const detail::Op op_("view_copy");
   const detail::Slots s_size(size);
@@ -6690,6 +6722,7 @@ inline const Tensor& Tensor::igamma_(const Tensor& other) const { return v1::iga
 inline Tensor Tensor::igammac(const Tensor& other) const { return v1::igammac(*this, other); }
 inline const Tensor& Tensor::igammac_(const Tensor& other) const { return v1::igammac_(*this, other); }
 inline Tensor Tensor::im2col(List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) const { return v1::im2col(*this, kernel_size, dilation, padding, stride); }
+inline Tensor Tensor::imag() const { return v1::imag(*this); }
 inline Tensor Tensor::index_add(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add(*this, dim, index, source, alpha); }
 inline const Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add_(*this, dim, index, source, alpha); }
 inline Tensor Tensor::index_copy(int64_t dim, const Tensor& index, const Tensor& source) const { return v1::index_copy(*this, dim, index, source); }
@@ -7145,6 +7178,8 @@ inline Tensor Tensor::vdot(const Tensor& other) const { return v1::vdot(*this, o
 inline Tensor Tensor::view(List<int64_t> size) const { return v1::view(*this, size); }
 inline Tensor Tensor::view(DType dtype) const { return v1::view(*this, dtype); }
 inline Tensor Tensor::view_as(const Tensor& other) const { return v1::view_as(*this, other); }
+inline Tensor Tensor::view_as_complex() const { return v1::view_as_complex(*this); }
+inline Tensor Tensor::view_as_real() const { return v1::view_as_real(*this); }
 inline Tensor Tensor::view_copy(List<int64_t> size) const { return v1::view_copy(*this, size); }
 inline Tensor Tensor::view_copy(DType dtype) const { return v1::view_copy(*this, dtype); }
 inline std::vector<Tensor> Tensor::vsplit(int64_t sections) const { return v1::vsplit(*this, sections); }
