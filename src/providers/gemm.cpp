@@ -30,8 +30,9 @@ GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPla
   const int64_t panel = plan.width * vl;
   place(panels_at_, plan.few_rows ? plan.few_rows_limit * (plan.most_columns + vl) : 0);
   at = std::max(at, ((plan.one_pass() ? panel : plan.most_columns + panel) * chain_chunk + vl + 15) / 16 * 16);
-  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * chain_chunk + vl);
   stage_stride_ = chain_chunk + vl;
+  rows_of_a_ = !c.a.plain && vector_over_k(c.a, c.m);
+  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * (rows_of_a_ ? stage_stride_ : chain_chunk) + vl);
   const bool computed = !c.a.plain || !c.b.plain;
   place(stage_at_, computed ? std::max<int64_t>(panel, plan.mr + 1) * stage_stride_ : 0);
   sums_stride_ = plan.most_columns + vl;  // rows that do not fall into one set of the cache
@@ -264,12 +265,31 @@ GemmTemplate::Panel GemmTemplate::panel(const Block& b, Kv number, Kv vectors) {
 // --- packing
 
 void GemmTemplate::pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  if (!o.plain && o.even_k > 0 && o.step.is(1)) return pack_segments(o, first, rows, c, to, width);
   if (!o.plain) return pack_computed(o, axes, first, rows, c, to, width);
   const uint32_t p = buffer(o);
   const Kv from = b_.address(p, element(o, first, c.from)), dst = b_.address(scratch_, to);
   if (o.step.is(1)) leaf(KTile::Kind::pack_rows, 1, 1, 0, {from, b_.dim(o.row), rows, c.count, dst, width});
   else if (o.row.is(1)) leaf(KTile::Kind::pack_columns, 1, 1, 0, {from, b_.dim(o.step), rows, c.count, dst, width});
   else leaf(KTile::Kind::pack_any, 1, 1, 0, {from, b_.dim(o.row), b_.dim(o.step), rows, c.count, dst, width});
+}
+
+// A load whose k lies in pieces: each piece of the chunk by itself.
+void GemmTemplate::pack_segments(const Operand& o, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  Axes outer;
+  for (size_t i = 0; i + size_t(o.even_k) < c_.k.size(); ++i) outer.push_back(c_.k[i]);
+  const std::span<const int> even(c_.k.data() + outer.size(), size_t(o.even_k));
+  const Kv n = b_.dim(extent_of(loop_, even)), size = known(n) ? n : b_.op(Scalar::max, n, index(1)), end = c.from + c.count;
+  walk(outer, divide(c.from, size), divide(end + size - index(1), size), false, [&](Kv piece, Kv) {
+    const Kv start = piece * size, from = b_.op(Scalar::max, c.from - start, index(0)), to_k = least(end - start, size);
+    Kv at = (&o == &c_.a ? a_base_ : b_base_) + first * b_.dim(o.row) + from * b_.dim(o.step);
+    for (int axis : outer) {
+      const Dim k = o.address.coefficient(axis);
+      if (!k.is(0)) at = at + body_.position(axis) * b_.dim(k);
+    }
+    leaf(KTile::Kind::pack_rows, 1, 1, 0, {b_.address(buffer(o), at), b_.dim(o.row), rows, to_k - from,
+                                           b_.address(scratch_, to + (start + from - c.from) * width), width});
+  });
 }
 
 // Which of the two last axes the loads of a factor walk with step one.
@@ -293,19 +313,24 @@ bool GemmTemplate::vector_over_k(const Operand& o, const Axes& axes) const {
   return k > rows || axes.empty();
 }
 
+// dst[i * stage_stride + k]
+void GemmTemplate::compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to) {
+  loop(index(0), rows, 1, [&](Kv i) {
+    body_.open();
+    bind_flat(axes, first + i);
+    walk(c_.k, c.from, c.from + c.count, true, [&](Kv at, Kv count) {
+      const Kv v = b_.splat(body_.value(o.value), plan_.lanes), place = to + i * index(stage_stride_) + (at - c.from);
+      if (count) b_.store_partial(scratch_, place, v, count);
+      else b_.store(scratch_, place, v);
+    });
+    body_.close();
+  });
+}
+
 // dst[k * width + i]: computed along the rows, or along k into a stage whose rows are packed then.
 void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
   if (vector_over_k(o, axes)) {
-    loop(index(0), rows, 1, [&](Kv i) {
-      body_.open();
-      bind_flat(axes, first + i);
-      walk(c_.k, c.from, c.from + c.count, true, [&](Kv at, Kv count) {
-        const Kv v = b_.splat(body_.value(o.value), plan_.lanes), place = index(stage_at_) + i * index(stage_stride_) + (at - c.from);
-        if (count) b_.store_partial(scratch_, place, v, count);
-        else b_.store(scratch_, place, v);
-      });
-      body_.close();
-    });
+    compute_rows(o, axes, first, rows, c, index(stage_at_));
     leaf(KTile::Kind::pack_rows, 1, 1, 0,
          {b_.address(scratch_, index(stage_at_)), index(stage_stride_), rows, c.count, b_.address(scratch_, to), width});
     return;
@@ -322,16 +347,29 @@ void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, K
 
 // --- multiplying
 
+// Where a packed tile of A lies. As [k][rows], or as rows.
+Kv GemmTemplate::tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0) {
+  if (rows_of_a_) return index(tiles_at_) + (tile_row(t, tile) - tile_row(t, t0)) * index(stage_stride_);
+  return index(tiles_at_) + (tile - t0) * t.most * c.count;
+}
+
+void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1) {
+  if (rows_of_a_) {
+    const Kv r0 = tile_row(t, t0);
+    return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, index(tiles_at_));
+  }
+  loop(t0, t1, 1, [&](Kv tile) {
+    const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+    pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, tile_place(t, c, tile, t0), width);
+  });
+}
+
 // One chunk of k over one block: sub-blocks of A, then panels of B, then tiles.
 void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
   const Kv vl = index(plan_.lanes), zero = index(0);
   loop(zero, t.count, plan_.sub_tiles, [&](Kv t0) {
     const Kv t1 = least(t0 + index(plan_.sub_tiles), t.count);
-    if (!plan_.direct_a)
-      loop(t0, t1, 1, [&](Kv tile) {
-        const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
-        pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, index(tiles_at_) + (tile - t0) * t.most * c.count, width);
-      });
+    if (!plan_.direct_a) pack_tiles(b, t, c, t0, t1);
     const Kv vectors = divide(b.columns + vl - index(1), vl), w = index(plan_.width);
     const Kv panels = divide(vectors + w - index(1), w);
     loop(zero, panels, 1, [&](Kv number) {
@@ -374,10 +412,10 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
 
 void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride,
                                Kv next_b, Kv next_step) {
-  const bool strided = plan_.direct_a && !c_.a.row.is(1);
+  const bool strided = rows_of_a_ || (plan_.direct_a && !c_.a.row.is(1));
   const int64_t bytes = dtype_bytes(c_.dtype);
   // One panel covers all columns: each tile of A is read once, and the next one is fetched meanwhile.
-  const bool stream_a = strided && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
+  const bool stream_a = strided && plan_.direct_a && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
                         c_.a.row == c_.k_size;
   loop(t0, t1, 1, [&](Kv tile) {
     const Kv row = tile_row(t, tile), rows = tile_rows(t, tile);
@@ -386,8 +424,8 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       a = b_.address(buffer(c_.a), element(c_.a, b.m0 + row, c.from));
       a_stride = b_.dim(strided ? c_.a.row : c_.a.step);
     } else {
-      a = b_.address(scratch_, index(tiles_at_) + (tile - t0) * t.most * c.count);
-      a_stride = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+      a = b_.address(scratch_, tile_place(t, c, tile, t0));
+      a_stride = rows_of_a_ ? index(stage_stride_) : plan_.any_size ? (rows + index(1)) & index(-2) : rows;
     }
     const Kv at = c_index(b, row, p.at), c_at = c_address(at);
     Kv bx = next_b, bxs = next_step;
@@ -398,7 +436,7 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       bx = next_b + (tile - t0) * index(16 * bytes) * next_step;
     }
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
-    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a) ? KTile::prefetch : 0) |
+    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a && !rows_of_a_) ? KTile::prefetch : 0) |
                       (plan_.any_size ? KTile::short_rows : 0);
     multiply(plan_.any_size ? (rows + index(1)) & index(-2) : rows, p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);

@@ -42,6 +42,10 @@ class GemmTemplate {
   Kv tile_rows(const Tiles& t, Kv tile);
   Panel panel(const Block& b, Kv number, Kv vectors);
   void pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
+  void pack_segments(const Operand& o, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
+  void pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1);
+  Kv tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0);
+  void compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to);
   void pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
   bool vector_over_k(const Operand& o, const Axes& axes) const;
   void panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride, Kv next_b, Kv next_step);
@@ -61,6 +65,7 @@ class GemmTemplate {
   uint32_t scratch_ = 0, c_buffer_ = 0;
   int64_t panels_at_ = 0, tiles_at_ = 0, stage_at_ = 0, sums_at_ = 0;  // places in the scratch memory, in elements
   int64_t sums_stride_ = 0, stage_stride_ = 0;
+  bool rows_of_a_ = false;  // A is computed along k and read as rows
   Kv a_base_, b_base_, c_base_, c_stride_;
 };
 

@@ -127,6 +127,16 @@ struct Matcher {
     o.plain = o.address.ok;
   }
 
+  void find_strides(Contraction::Operand& o, const Axes& rows) const {
+    o.plain = flat_stride(loop, o.address, rows, o.row);
+    if (!o.plain) return;
+    for (size_t skip = 0; skip < c.k.size(); ++skip) {
+      o.even_k = int(c.k.size() - skip);
+      if (flat_stride(loop, o.address, std::span<const int>(c.k.data() + skip, size_t(o.even_k)), o.step)) break;
+    }
+    o.plain = o.even_k == int(c.k.size());
+  }
+
   // Outer axes that do not lie evenly in memory become batch while what is left is wide.
   template <class Flat>
   void split(Axes& axes, const Flat& flat) {
@@ -171,7 +181,7 @@ struct Matcher {
     });
     for (auto [o, rows] : {std::pair{&c.a, &c.m}, std::pair{&c.b, &c.n}})
       if (o->plain)
-        o->plain = flat_stride(loop, o->address, *rows, o->row) && flat_stride(loop, o->address, c.k, o->step);
+        find_strides(*o, *rows);
     if (s && !(flat_stride(loop, c.c_address, c.n, stride) && stride.is(1) && flat_stride(loop, c.c_address, c.m, c.c_row)))
       c.in_place = -1;
     c.epilogue = !(c.in_place >= 0 && loop.stores.size() == 1 && loop.stores[0].value == c.sum);

@@ -20,6 +20,8 @@ struct Contraction {
     uint32_t param = 0;
     Affine address;
     Dim row = 0, step = 0;
+    // Otherwise, of such a load with rows at a stride: how many of the last axes of k lie evenly in memory. 0: it is none.
+    int even_k = 0;
   };
   DType dtype = DType::f32;  // f32 or f64: of the sum
   ValueId sum = no_value;    // the reduction
