@@ -21,6 +21,7 @@ static Tensor plain_copy(const Tensor& dense, Device& to) {
   } else if (to_host) {
     from.copy(r->bytes(), dense->bytes(), bytes, Device::CopyKind::to_host, 0);
     from.synchronize(0);
+    check_device_status(from);
   } else {  // between two GPUs through the host
     return plain_copy(plain_copy(dense, cpu_device()), to);
   }

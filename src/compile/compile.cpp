@@ -262,7 +262,7 @@ class Planner {
       const Kernel& k = low.kernels[i];
       Program::Kernel pk;
       pk.entry = low.kernels.size() == 1 ? name : cat(name, "a", i);  // hex digits only
-      pk.source = emit_c(k, target_, pk.entry);
+      pk.source = emit_kernel(k, target_, pk.entry);
       if (options_.keep_loop_text && i == 0) pk.loop_text = text;
       pk.part = i > 0;
       for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});

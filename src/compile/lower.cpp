@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "base/event.h"
 #include "base/hash.h"
-#include "compile/frame.h"
 #include "compile/lower_cpu.h"
+#include "compile/lower_gpu.h"
 #include "providers/providers.h"
 
 namespace phlox {
@@ -84,19 +84,8 @@ class Lowering {
     const bool contraction = std::any_of(loop.insts.begin(), loop.insts.end(), [](const Inst& i) {
       return i.op == Scalar::reduce && i.order == Order::chain;
     });
-    if (!contraction || !options_.providers) return false;
+    if (!contraction || !options_.providers || target_.kind != DeviceKind::cpu) return false;
     std::string refusal;
-    Loop numbered = loop;
-    for (size_t n = numbered.params.size() - params_; n < result.temps.size(); ++n)  // temporaries keep their numbers
-      numbered.params.push_back({Param::Kind::in, result.temps[n].dtype});
-    if (auto f = frame_factor(numbered)) {
-      if (auto k = provide_kernel(f->rest, target_, refusal, int(numbered.params.size()))) {
-        add_temp(f->dtype, f->count);
-        lower(f->copy);
-        result.kernels.push_back(std::move(*k));
-        return true;
-      }
-    }
     if (auto k = provide_kernel(loop, target_, refusal)) {
       result.kernels.push_back(std::move(*k));
       return true;
@@ -108,8 +97,7 @@ class Lowering {
   // Stores over different axes have no loops in common; together they would be one work item.
   bool separate_stores(const Loop& loop) {
     if (loop.stores.size() < 2) return false;
-    const CpuPlan all = plan_cpu(loop, target_, options_);
-    if (!all.few_items) return false;
+    if (target_.kind == DeviceKind::cpu ? !plan_cpu(loop, target_, options_).few_items : plan_gpu(loop, target_).outer_points >= 64) return false;
     for (const Store& s : loop.stores)
       if (loop.params[s.param].kind == Param::Kind::inout) return false;  // other stores may need what it overwrites
     std::vector<AxisMask> domains;
@@ -125,6 +113,7 @@ class Lowering {
   }
 
   void kernels(const Loop& loop) {
+    if (target_.kind == DeviceKind::cuda) return lower_gpu(loop, params_, target_, options_, result);
     SplitReductions split;
     std::vector<ValueId> known;
     while (true) {
@@ -157,9 +146,6 @@ class Lowering {
 }  // namespace
 
 Lowered lower_loop(const Loop& loop, const Target& target, const ScheduleOptions& options) {
-  if (target.kind != DeviceKind::cpu)
-    fail(ErrorCode::not_implemented, {.op = "lower_loop", .fact = "no schedule for this class of target",
-                                      .got = device_kind_name(target.kind), .expected = "cpu"});
   Lowering l(loop, target, options);
   l.lower(loop);
   return std::move(l.result);

@@ -62,7 +62,7 @@ static void execute(Executable& e, const Executable::Plan& plan, std::span<const
 
 void execute_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device,
                        std::span<const Tensor> outputs) {
-  Executable& e = s.executable(device);
+  Executable& e = s.executable(device, symbols);
   execute(e, e.plan(symbols), inputs, outputs);
 }
 
@@ -71,6 +71,28 @@ static Tensors allocate_outputs(const Executable& e, const Executable::Plan& pla
   for (size_t i = 0; i < plan.output_shapes.size(); ++i)
     out.push_back(make_tensor(device, e.program().outputs[i].dtype, plan.output_shapes[i]));
   return out;
+}
+
+// Numbers as tensors on the CPU go along with tensors on any device.
+static void move_scalars(std::span<CallInput> inputs, Device& device, std::vector<Tensor>& keep) {
+  for (CallInput& i : inputs) {
+    if (!i.tensor || i.tensor->storage->traced || &i.tensor->device() == &device) continue;
+    if (i.tensor->rank() != 0 || i.tensor->device().id().kind != DeviceKind::cpu) continue;
+    Tensor t = make_tensor(device, i.tensor->dtype, {});
+    device.copy(t->bytes(), i.tensor->bytes(), dtype_bytes(t->dtype), Device::CopyKind::to_device, 0);
+    keep.push_back(t);
+    i.tensor = t.get();
+  }
+}
+
+// A dense tensor's elements where the host can read them.
+static Tensor on_host(const Tensor& t) {
+  if (t->device().id().kind == DeviceKind::cpu) return t;
+  Tensor r = make_tensor(cpu_device(), t->dtype, t->sizes);
+  if (t->numel() > 0) t->device().copy(r->bytes(), t->bytes(), t->numel() * dtype_bytes(t->dtype), Device::CopyKind::to_host, 0);
+  t->device().synchronize(0);
+  check_device_status(t->device());
+  return r;
 }
 
 // An op whose result sizes depend on data: its reference runs on the host now.
@@ -89,9 +111,9 @@ static Tensors run_on_host(const Signature& s, std::span<const CallInput> inputs
   Device* device = &cpu_device();
   for (const CallInput& i : inputs) {
     if (!i.tensor) continue;
-    keep.push_back(contiguous(Tensor::share(i.tensor)));
+    device = &i.tensor->device();
+    keep.push_back(on_host(contiguous(Tensor::share(i.tensor))));
     const TensorImpl& t = *keep.back();
-    device = &t.device();
     HostTensor h;
     h.dtype = t.dtype;
     h.shape = t.sizes;
@@ -294,7 +316,7 @@ static Tensors compute(Signature& s, std::span<const CallInput> inputs, const In
     if (i.tensor && i.tensor->storage->traced)
       fail(ErrorCode::trace, {.op = s.name, .fact = "a tensor of a trace is used outside of it", .got = tensor_text(*i.tensor),
                               .remedy = "return it from the compiled function"});
-  Executable& e = s.executable(device);
+  Executable& e = s.executable(device, symbols);
   const Executable::Plan& plan = e.plan(symbols);
   Tensors out = allocate_outputs(e, plan, device);
   execute(e, plan, inputs, out);
@@ -303,6 +325,8 @@ static Tensors compute(Signature& s, std::span<const CallInput> inputs, const In
 
 Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints& symbols, Device& device) {
   SmallVector<CallInput, 8> inputs(given);
+  std::vector<Tensor> keep;
+  move_scalars(inputs, device, keep);
   if (!any_wants_grad(inputs) || !any_float(s)) {
     return compute(s, inputs, symbols, device);
   }
@@ -415,7 +439,7 @@ struct ExactCall {
       for (const CallInput& i : in) needs.push_back(wants_grad(i.tensor));
       e.recorded = &s->recorded(needs, symbols);
     }
-    e.executable = &(e.recorded ? *e.recorded->forward : *s).executable(device);
+    e.executable = &(e.recorded ? *e.recorded->forward : *s).executable(device, symbols);
     e.plan = &e.executable->plan(symbols);
     e.signature = s;
     e.symbols = symbols;
@@ -462,7 +486,9 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
     inputs.push_back({state.get(), 0});
   }
   Tensors out = run_signature(*s, inputs, key.symbols, device);
-  if (exact_possible && !s->random && !s->has_extern && !op.op->record.view && full.size() == args.size())
+  bool one_device = true;
+  for (const CallInput& i : inputs) one_device &= !i.tensor || &i.tensor->device() == &device;
+  if (exact_possible && one_device && !s->random && !s->has_extern && !op.op->record.view && full.size() == args.size())
     exact.remember(s, inputs, key.symbols, device);
   return out;
 }

@@ -25,6 +25,15 @@ Ref<Executable> make_executable(Ref<Program> program, Device& device) {
   std::vector<KernelText> texts;
   for (const Program::Kernel& k : program->kernels) texts.push_back({k.source, k.entry});
   std::vector<void*> entries(texts.size());
+  if (device.id().kind != DeviceKind::cpu) {
+    std::vector<Ref<Module>> modules;
+    const auto images = kernel_store().images(texts, device.target());
+    for (size_t i = 0; i < images.size(); ++i) {
+      modules.push_back(device.load(*images[i]));
+      entries[i] = modules.back()->entry(texts[i].entry);
+    }
+    return make_ref<Executable>(std::move(program), device, std::move(entries), std::move(modules));
+  }
   if (!texts.empty()) {
     try {
       const std::vector<KernelFn> fns = kernel_store().get(texts, device.target());

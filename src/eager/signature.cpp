@@ -278,16 +278,24 @@ Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env) 
   return s;
 }
 
-Executable& Signature::executable(Device& device) {
-  if (Executable* e = ready_.load(std::memory_order_acquire)) return *e;
+Executable& Signature::executable(Device& device, const Ints& symbols) {
+  uint64_t sizes = 0;  // the magnitude of each
+  if (device.id().kind != DeviceKind::cpu)
+    for (int64_t n : symbols) sizes = mix64(sizes ^ uint64_t(n > 1 ? 64 - __builtin_clzll(uint64_t(n - 1)) : n));
+  const auto fits = [&](const Made& m) { return m.device == &device && m.sizes == sizes; };
+  if (const Made* m = ready_.load(std::memory_order_acquire); m && fits(*m)) return *m->executable;
   std::lock_guard lock(mutex_);
-  if (!executable_) {
+  const Made* found = nullptr;
+  for (auto& m : made_) if (fits(*m)) found = m.get();
+  if (!found) {
     DimEnv scratch = env;  // guards that compiling adds have no use: it only asks for costs
+    if (device.id().kind != DeviceKind::cpu) scratch = DimEnv(symbols, env.keyed());
     DimEnvScope scope(scratch);
-    executable_ = make_executable(compile_graph(graph, device.target()), device);
-    ready_.store(executable_.get(), std::memory_order_release);
+    made_.push_back(std::make_unique<Made>(Made{&device, sizes, make_executable(compile_graph(graph, device.target()), device)}));
+    found = made_.back().get();
   }
-  return *executable_;
+  ready_.store(found, std::memory_order_release);
+  return *found->executable;
 }
 
 Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& symbols) {

@@ -45,14 +45,16 @@ struct Signature : RefCounted {
   const OpInfo* host_op = nullptr;       // an op whose result sizes depend on data: run by its reference
   SmallVector<TensorType, 2> outputs;
 
-  Executable& executable(Device& device);
+  // The program for a device; on a GPU one for sizes like these, since rows of different lengths are shared in other ways.
+  Executable& executable(Device& device, const Ints& symbols);
   // For inputs of these sizes, of which `needs_grad` need a gradient.
   Recorded& recorded(const std::vector<bool>& needs_grad, const Ints& symbols);
 
  private:
+  struct Made { Device* device; uint64_t sizes; Ref<Executable> executable; };
   std::mutex mutex_;
-  Ref<Executable> executable_;
-  std::atomic<Executable*> ready_{nullptr};  // executable_ once it is made: read without the lock
+  std::vector<std::unique_ptr<Made>> made_;
+  std::atomic<const Made*> ready_{nullptr};  // what was asked for last: read without the lock
   std::map<std::vector<bool>, std::vector<std::unique_ptr<Recorded>>> recorded_;
 };
 

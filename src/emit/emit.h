@@ -12,4 +12,11 @@ namespace phlox {
 // FMA appears only where the kernel says so; compile with contraction off. `entry` is "k_" and hex digits.
 std::string emit_c(const Kernel& k, const Target& target, std::string_view entry);
 
+// Header-free CUDA C++ for NVRTC: one function
+//   struct WORDS { unsigned long long w[N]; };   extern "C" __global__ void entry(const __grid_constant__ WORDS words)
+// Contiguous accesses of several lanes are single accesses of up to 16 bytes: the kernel sees to their alignment.
+std::string emit_cuda(const Kernel& k, std::string_view entry);
+// In the dialect of the target.
+std::string emit_kernel(const Kernel& k, const Target& target, std::string_view entry);
+
 }  // namespace phlox

@@ -90,8 +90,8 @@ std::string Printer::literal(DType d, int64_t bits) {
   }
 }
 
-std::string Printer::scalar_text(const KInst& i) {
-  const auto o = [&](int n) { return name(i.operand[n], 0); };
+std::string Printer::scalar_text(const KInst& i, int part) {
+  const auto o = [&](int n) { return name(i.operand[n], part); };
   const DType d = operand(i, i.operand_count - 1).type.dtype;
   const char* t = scalar_type(d);
   const char* u = scalar_type(unsigned_of(d));
@@ -140,7 +140,6 @@ std::string Printer::scalar_text(const KInst& i) {
 
 // --- blocks
 
-// An instruction that can wait in a run to be printed part by part.
 bool Printer::waits(const KInst& i) const {
   if (i.type.lanes <= k_.register_lanes || is_uniform(i)) return false;
   return i.op != KOp::lane_fold && i.op != KOp::any && i.op != KOp::extract;
@@ -176,7 +175,7 @@ void Printer::block(BlockId b) {
     if (!is_plain_scalar(i)) flush(run);
     if (i.op == KOp::for_range) {
       const std::string n = name(v, 0);
-      if (i.hint == LoopHint::none) line("NO_UNROLL");
+      if (const std::string hint = loop_hint(i); !hint.empty()) line(hint);
       line_of("for (i64 ", n, " = ", name(i.operand[0], 0), "; ", n, " < ", name(i.operand[1], 0), "; ", n, " += ",
               name(i.operand[2], 0), ") {");
     } else if (i.op == KOp::if_true) {

@@ -42,8 +42,11 @@ class Printer {
   // kernel itself is guarded by its name; equal names mean equal text.
   void helper(std::string_view name, std::string_view text);
   static std::string guarded(std::string_view name, std::string_view text);
-  // The text of a scalar op on scalars; empty where the dialect must spell it.
-  std::string scalar_text(const KInst& i);
+  // The text of a scalar op on scalars (one part of a vector); empty where the dialect must spell it.
+  std::string scalar_text(const KInst& i, int part = 0);
+  // An instruction that can wait in a run to be printed part by part.
+  virtual bool waits(const KInst& i) const;
+  virtual std::string loop_hint(const KInst& i) const { return i.hint == LoopHint::none ? "NO_UNROLL" : ""; }
   static const char* scalar_type(DType d);                    // C name of a number in a register: "f32", "i64"
   static DType unsigned_of(DType d);
 
@@ -53,7 +56,6 @@ class Printer {
  private:
   void block(BlockId b);
   void flush(std::vector<KValue>& run);
-  bool waits(const KInst& i) const;
   std::unordered_set<std::string> seen_;
   int depth_ = 1;
 };

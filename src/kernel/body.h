@@ -41,6 +41,9 @@ class BodyLowering {
   // One of the loop's buffers is another: a temporary that stands in for a parameter.
   uint32_t buffer(uint32_t param, bool written);
 
+  // Contiguous accesses by these addresses are written lane by lane: they cannot be aligned.
+  void access_by_lane(std::vector<char> addresses) { by_lane_ = std::move(addresses); }
+
   // How an address moves along an axis: address(axis + 1) - address(axis), where that is the same everywhere.
   static std::optional<Dim> step_along(const Loop& loop, ValueId address, int axis);
 
@@ -59,7 +62,6 @@ class BodyLowering {
   size_t level_of(ValueId v);
   Kv compute(ValueId v);
   Kv scalar_op(const Inst& i);
-  Kv position_test(ValueId v);
   Kv load(const Inst& i);
   Kv first_lane(ValueId v);
   Kv affine_first_lane(ValueId v, const Affine& a);
@@ -73,6 +75,7 @@ class BodyLowering {
   const Loop& loop_;
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
+  std::vector<char> by_lane_;
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;
   Guard guard_;

@@ -219,6 +219,12 @@ Kv KernelBuilder::lane_fold(Combine c, Kv a) {
   return add(i);
 }
 
+Kv KernelBuilder::shuffle_xor(Kv a, int lane_mask) {
+  KInst i{.op = KOp::shuffle_xor, .type = a.type(), .operand_count = 1, .imm = lane_mask};
+  i.operand[0] = a.id;
+  return add(i);
+}
+
 Kv KernelBuilder::any(Kv a) {
   if (a.lanes() == 1) return a;
   KInst i{.op = KOp::any, .type = {DType::boolean, 1}, .operand_count = 1};

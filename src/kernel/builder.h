@@ -36,6 +36,10 @@ class KernelBuilder {
   uint32_t buffer(uint32_t param, DType d, bool written);  // index into Kernel::params
   uint32_t scratch(DType d);                           // the scratch memory as a buffer of this type
   int64_t status_word();
+  Kv pointer_bits(uint32_t p) { return word(kernel_.words[kernel_.params[p].word], DType::i64); }
+  Kv thread_id() { return leaf(KOp::thread_id); }
+  Kv shuffle_xor(Kv a, int lane_mask);
+  void barrier() { add({.op = KOp::barrier}); }
   Kv item_begin() { return leaf(KOp::item_begin); }
   Kv item_end() { return leaf(KOp::item_end); }
 

@@ -7,14 +7,15 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/event.h"
 #include "base/root.h"
 #include "base/trace.h"
 #include "loop/interpret.h"
 
 namespace phlox {
 
-Executable::Executable(Ref<Program> program, Device& device, std::vector<void*> entries)
-    : program_(std::move(program)), device_(device), entries_(entries.size()), loops_(entries.size()) {
+Executable::Executable(Ref<Program> program, Device& device, std::vector<void*> entries, std::vector<Ref<Module>> modules)
+    : program_(std::move(program)), device_(device), entries_(entries.size()), modules_(std::move(modules)), loops_(entries.size()) {
   for (size_t i = 0; i < entries.size(); ++i) entries_[i].store(entries[i], std::memory_order_relaxed);
 }
 Executable::~Executable() = default;
@@ -93,6 +94,8 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
         }
       }
       sp.items = evaluate(k.items, sizes);
+      sp.threads = k.threads;
+      sp.shared_bytes = k.shared_bytes;
       sp.sizes = sizes;
       sp.scratch_bytes = std::max<int64_t>(evaluate(k.scratch_bytes, sizes), 0);
       // A piece of work should take at least a few microseconds.
@@ -106,6 +109,7 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
 void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
                      std::span<void* const> outputs, StreamId stream) {
   const Program& p = *program_;
+  const bool on_gpu = device_.id().kind != DeviceKind::cpu;
   SmallVector<void*, 16> buffers(p.buffers.size());
   char* temp = plan.temp_bytes ? static_cast<char*>(device_.alloc(plan.temp_bytes, stream)) : nullptr;
   struct Free {
@@ -126,7 +130,7 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
       continue;
     }
     TraceScope scope("step", s.name);
-    if (s.kind == Program::Step::Kind::native) { run_native(s, plan, buffers); continue; }
+    if (s.kind == Program::Step::Kind::native) { run_native(s, plan, buffers, stream); continue; }
     if (sp.items <= 0) continue;
     int64_t status = 0;
     if (void* entry = entries_[s.kernel].load(std::memory_order_acquire)) {
@@ -134,9 +138,22 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
       words.append(sp.words.begin(), sp.words.end());
       for (auto& patch : sp.pointers) words[patch.word] = reinterpret_cast<uint64_t>(buffers[patch.buffer]);
       for (auto& n : sp.numbers) words[n.word] = uint64_t(numbers[n.input]);
-      if (sp.status_word >= 0) words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(&status);
-      device_.launch({.entry = entry, .words = words, .items = sp.items, .grain = sp.grain,
-                      .scratch_word = sp.scratch_word, .scratch_bytes = sp.scratch_bytes}, stream);
+      if (sp.status_word >= 0)
+        words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(on_gpu ? device_status(device_, stream) : &status);
+      if (on_gpu && words.empty()) words.push_back(0);  // a kernel declares at least one
+      Launch launch{.entry = entry, .words = words, .items = sp.items, .grain = sp.grain,
+                    .scratch_word = sp.scratch_word, .scratch_bytes = sp.scratch_bytes};
+      if (on_gpu) {
+        PHLOX_CHECK(sp.items <= INT32_MAX, "a launch of ", sp.items, " blocks");
+        launch.grid[0] = uint32_t(sp.items);
+        launch.block[0] = sp.threads;
+        launch.shared_bytes = sp.shared_bytes;
+      }
+      device_.launch(launch, stream);
+    } else if (on_gpu) {
+      fail(ErrorCode::device, {.op = s.name, .fact = "there is no compiler for kernels of this device",
+                               .got = cat(device_.id()), .expected = "NVRTC (libnvrtc.so.12 or newer)",
+                               .remedy = "install the CUDA toolkit's runtime compiler, or set PHLOX_CUDA_PATH to its folder"});
     } else if (!p.kernels[s.kernel].part) {
       interpret(sp, s, buffers, numbers, &status);
     }
@@ -165,9 +182,11 @@ void Executable::interpret(const StepPlan& sp, const Program::Step& step, std::s
   interpret_loop(loop, {.pointers = pointers, .numbers = bits, .symbols = sp.sizes, .status = status});
 }
 
-void Executable::run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers) {
-  HostFunction f = find_native(step.name);
-  if (!f) fail(ErrorCode::not_found, {.op = step.name, .fact = "no native function of this name is linked in"});
+void Executable::run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers, StreamId stream) {
+  const DeviceKind kind = device_.id().kind;
+  const DeviceFunction own = kind == DeviceKind::cpu ? nullptr : find_device_native(kind, step.name);
+  const HostFunction f = own ? nullptr : find_native(step.name);
+  if (!f && !own) fail(ErrorCode::not_found, {.op = step.name, .fact = "no native function of this name is linked in"});
   HostCall call;
   call.args = step.args;
   // Results come first: those that no argument names.
@@ -185,7 +204,23 @@ void Executable::run_native(const Program::Step& step, const Plan& plan, std::sp
     t.data = buffers[step.buffers[i]];
     (i < results ? call.out : call.in).push_back(std::move(t));
   }
+  if (own) return own({device_, stream, call});
+  if (kind == DeviceKind::cpu) return f(call);
+  // On the host, between copies.
+  emit_event(EventKind::fallback, step.name, cat("runs on the host: ", device_.id(), " has no function of its own"));
+  std::vector<std::vector<std::byte>> memory;
+  SmallVector<void*, 8> out;
+  const auto to_host = [&](HostTensor& t, bool read) {
+    memory.emplace_back(size_t(std::max<int64_t>(t.bytes(), 1)));
+    if (read && t.bytes() > 0) device_.copy(memory.back().data(), t.data, t.bytes(), Device::CopyKind::to_host, stream);
+    t.data = memory.back().data();
+  };
+  for (HostTensor& t : call.out) { out.push_back(t.data); to_host(t, false); }
+  for (HostTensor& t : call.in) to_host(t, true);
+  device_.synchronize(stream);
   f(call);
+  for (size_t i = 0; i < call.out.size(); ++i)
+    if (call.out[i].bytes() > 0) device_.copy(out[i], call.out[i].data, call.out[i].bytes(), Device::CopyKind::to_device, stream);
 }
 
 // --- natives
@@ -194,8 +229,54 @@ namespace {
 struct Natives {
   std::shared_mutex mutex;
   std::unordered_map<std::string, HostFunction> table;
+  std::unordered_map<std::string, DeviceFunction> on_devices;  // by kind and name
+};
+struct DeviceStatus {
+  std::mutex mutex;
+  std::unordered_map<Device*, int64_t*> words;
 };
 }  // namespace
+
+int64_t* device_status(Device& device, StreamId stream) {
+  DeviceStatus& s = root_object<DeviceStatus>();
+  std::lock_guard lock(s.mutex);
+  int64_t*& word = s.words[&device];
+  if (!word) {
+    word = static_cast<int64_t*>(device.alloc(sizeof *word, stream));
+    device.fill_zero(word, sizeof *word, stream);
+    device.synchronize(stream);
+  }
+  return word;
+}
+
+void check_device_status(Device& device) {
+  if (device.id().kind == DeviceKind::cpu) return;
+  DeviceStatus& s = root_object<DeviceStatus>();
+  int64_t bad = 0;
+  {
+    std::lock_guard lock(s.mutex);
+    const auto it = s.words.find(&device);
+    if (it == s.words.end()) return;
+    device.copy(&bad, it->second, sizeof bad, Device::CopyKind::to_host, 0);
+    device.synchronize(0);
+    if (bad) device.fill_zero(it->second, sizeof bad, 0);
+  }
+  if (bad)
+    fail(ErrorCode::out_of_range, {.op = cat("a kernel on ", device.id()), .fact = "index out of range",
+                                   .got = cat(bad > 0 ? bad - 1 : bad), .expected = "indices inside the indexed dimension"});
+}
+
+void register_device_native(DeviceKind kind, const std::string& name, DeviceFunction f) {
+  Natives& n = root_object<Natives>();
+  std::unique_lock lock(n.mutex);
+  n.on_devices[cat(device_kind_name(kind), " ", name)] = f;
+}
+DeviceFunction find_device_native(DeviceKind kind, const std::string& name) {
+  Natives& n = root_object<Natives>();
+  std::shared_lock lock(n.mutex);
+  auto it = n.on_devices.find(cat(device_kind_name(kind), " ", name));
+  return it == n.on_devices.end() ? nullptr : it->second;
+}
 
 void register_native(const std::string& name, HostFunction f) {
   Natives& n = root_object<Natives>();

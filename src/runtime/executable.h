@@ -15,8 +15,8 @@ struct Loop;
 
 class Executable : public RefCounted {
  public:
-  // `entries`: per kernel of the program its code, or null.
-  Executable(Ref<Program> program, Device& device, std::vector<void*> entries);
+  // `entries`: per kernel of the program its code, or null. `modules` are what they lie in, where that needs an owner.
+  Executable(Ref<Program> program, Device& device, std::vector<void*> entries, std::vector<Ref<Module>> modules = {});
   ~Executable();
 
   struct StepPlan {
@@ -27,6 +27,7 @@ class Executable : public RefCounted {
     std::vector<Number> numbers;
     int32_t status_word = -1, scratch_word = -1;
     int64_t items = 0, grain = 1, bytes = 0, scratch_bytes = 0;
+    uint32_t threads = 1, shared_bytes = 0;  // of a block (cuda)
     Ints sizes;                         // what the kernel's symbols are here
   };
   struct Plan {
@@ -49,16 +50,32 @@ class Executable : public RefCounted {
   std::unique_ptr<Plan> make_plan(const Ints& symbols) const;
   void interpret(const StepPlan& sp, const Program::Step& step, std::span<void* const> buffers,
                  std::span<const int64_t> numbers, int64_t* status);
-  void run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers);
+  void run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers, StreamId stream);
 
   Ref<Program> program_;
   Device& device_;
   std::vector<std::atomic<void*>> entries_;
+  std::vector<Ref<Module>> modules_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Plan>> plans_;
   std::atomic<const Plan*> last_plan_{nullptr};  // looked at before the lock is taken
   std::vector<std::unique_ptr<Loop>> loops_;  // parsed on demand for the interpreter
 };
+
+// Bad indices on a device that works on its own are met when the host next waits for it. The status word of a device
+// lies in its memory; check_device_status reads it, clears it, and throws what a CPU would have thrown at once.
+int64_t* device_status(Device& device, StreamId stream);
+void check_device_status(Device& device);
+
+// Native steps on the device itself, by stable name; where there is none, the host function runs on copies.
+struct DeviceCall {
+  Device& device;
+  StreamId stream;
+  const HostCall& call;    // its data pointers are device addresses
+};
+using DeviceFunction = void (*)(const DeviceCall&);
+void register_device_native(DeviceKind kind, const std::string& name, DeviceFunction f);
+DeviceFunction find_device_native(DeviceKind kind, const std::string& name);
 
 // Host functions of native steps, by stable name. Later registrations of a name win.
 void register_native(const std::string& name, HostFunction f);

@@ -1,0 +1,200 @@
+#include "compile/schedule_gpu.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "compile/schedule.h"
+#include "kernel/body.h"
+
+namespace phlox {
+
+int64_t gpu_size_hint(Dim d) {
+  return std::max<int64_t>(1, d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1024);
+}
+int gpu_processors(const Target& t) { return t.threads > 1 ? t.threads : 132; }
+
+namespace {
+
+int64_t points_hint(const Loop& loop, AxisMask axes) {
+  int64_t n = 1;
+  for (AxisMask m = axes; m; m &= m - 1)
+    n = std::min<int64_t>(n * gpu_size_hint(loop.axes[size_t(std::countr_zero(m))].extent), int64_t(1) << 40);
+  return n;
+}
+
+// How well threads that are neighbours along an axis meet memory.
+int access_score(const Loop& loop, const std::vector<char>& live, int axis) {
+  const auto one = [&](ValueId address) {
+    const auto step = BodyLowering::step_along(loop, address, axis);
+    return !step ? -8 : step->is(1) ? 8 : step->is(0) ? 1 : -8;
+  };
+  int score = 0;
+  for (size_t v = 0; v < loop.insts.size(); ++v)
+    if (live[v] && loop.insts[v].op == Scalar::load) score += one(loop.insts[v].operand[0]);
+  for (const Store& s : loop.stores) score += one(s.address);
+  return score;
+}
+
+// What must be a multiple of the lanes for address(first lane) to be one; false where that cannot be said.
+bool multiples_of(const Loop& loop, ValueId v, int axis, Dim k, std::vector<Dim>& out) {
+  const Inst& i = loop.insts[v];
+  const auto constant_of = [&](ValueId o) -> std::optional<Dim> {
+    const Inst& c = loop.insts[o];
+    if (c.op == Scalar::constant) return Dim(c.imm);
+    if (c.op == Scalar::dim) return Dim::from_raw(c.imm);
+    return std::nullopt;
+  };
+  if (const auto c = constant_of(v)) {
+    out.push_back(*c * k);
+    return true;
+  }
+  if (i.op == Scalar::axis && i.imm == axis) return k.is(1);
+  if ((i.op == Scalar::add || i.op == Scalar::sub) && i.dtype == DType::i64)
+    return multiples_of(loop, i.operand[0], axis, k, out) && multiples_of(loop, i.operand[1], axis, k, out);
+  if (i.op == Scalar::mul)
+    for (int n = 0; n < 2; ++n)
+      if (const auto c = constant_of(i.operand[n])) return multiples_of(loop, i.operand[1 - n], axis, k * *c, out);
+  out.push_back(k);
+  return !(loop.depends[v] >> axis & 1);
+}
+
+// Which accesses may be wide, how wide, and on what condition.
+void choose_lanes(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
+  p.by_lane.assign(loop.insts.size(), 0);
+  p.lanes = 1;
+  const int axis = p.vector_axis;
+  if (axis < 0) return;
+  struct Access { uint32_t param; ValueId address; std::vector<Dim> multiples; };
+  std::vector<Access> wide;
+  int narrowest = 8, math = 0;
+  const auto add = [&](uint32_t param, ValueId address) {
+    const auto step = BodyLowering::step_along(loop, address, axis);
+    if (!step || !step->is(1)) return;
+    Access a{param, address, {}};
+    bool ok = multiples_of(loop, address, axis, 1, a.multiples);
+    const int bytes = int(dtype_bytes(loop.params[param].dtype));
+    for (Dim d : a.multiples) ok &= !d.is_const() || d.value() * bytes % 16 == 0;
+    if (!ok) { p.by_lane[address] = 1; return; }
+    narrowest = std::min(narrowest, bytes);
+    wide.push_back(std::move(a));
+  };
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!live[v]) continue;
+    if (i.op == Scalar::load) add(uint32_t(i.imm), i.operand[0]);
+    math += i.op == Scalar::philox ? 4 : is_math(i.op);
+  }
+  for (const Store& s : loop.stores) add(s.param, s.address);
+  if (wide.empty()) return;
+  p.lanes = std::min(math > 6 ? 4 : 8, 16 / narrowest);
+  for (const Access& a : wide) {
+    const int64_t bytes = dtype_bytes(loop.params[a.param].dtype);
+    for (Dim d : a.multiples)
+      if (!d.is_const()) p.multiples.push_back(d * bytes);
+    if (std::find(p.aligned_params.begin(), p.aligned_params.end(), a.param) == p.aligned_params.end()) p.aligned_params.push_back(a.param);
+  }
+}
+
+int ceil_pow2(int64_t n) { return int(std::bit_ceil(uint64_t(std::clamp<int64_t>(n, 1, 1024)))); }
+
+void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
+  const Dim extent = loop.axes[size_t(p.vector_axis)].extent;
+  // A program serves all sizes of a magnitude.
+  const int64_t hint = gpu_size_hint(extent), length = extent.is_const() ? hint : int64_t(std::bit_ceil(uint64_t(hint))), v = p.lanes;
+  if (p.inner_points <= 1024) {
+    p.group = 32;
+    p.threads = 128;
+  } else {
+    p.group = p.threads = std::clamp(ceil_pow2(length / (v * 4)), 128, length > 16384 && length <= 32768 ? 512 : 1024);
+  }
+  int element = 4, loads = 0;
+  for (size_t x = 0; x < loop.insts.size(); ++x)
+    if (live[x] && loop.insts[x].op == Scalar::load && (loop.depends[x] >> p.vector_axis & 1)) {
+      ++loads;
+      element = std::max(element, int(dtype_bytes(loop.insts[x].dtype)));
+    }
+  const int64_t r = (length + v * p.group - 1) / (v * p.group), words = r * v * element / 4;
+  p.resident = loads && words <= (p.threads > 512 ? 32 : 64) ? int(r) : 0;
+}
+
+void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice) {
+  if (p.vector_axis < 0) {
+    p.linear = true;
+    p.threads = 32;
+    return;
+  }
+  const int64_t length = gpu_size_hint(loop.axes[size_t(p.vector_axis)].extent);
+  if (!inner) {
+    const int heavy = int(loop.insts.size()) > 60 ? 2 : 4;
+    p.unroll = p.lanes > 4 ? std::min(2, heavy) : heavy;
+    while (p.unroll > 1 && length < int64_t(p.threads) * p.lanes * p.unroll) p.unroll /= 2;
+    p.linear = length < int64_t(p.threads) * p.lanes;
+    return;
+  }
+  const int64_t wide = (length + p.lanes - 1) / p.lanes;
+  const int columns = std::clamp(ceil_pow2(wide), 32, 256);
+  if (can_slice) {
+    // Few columns: several threads walk the rows of one.
+    const int64_t blocks = (wide + columns - 1) / columns * std::max<int64_t>(1, p.outer_points / std::max<int64_t>(1, length));
+    const int64_t want = int64_t(gpu_processors(target)) * 1024 / std::max<int64_t>(1, blocks * columns);
+    p.slices = int(std::bit_floor(uint64_t(std::clamp<int64_t>(std::min(want, p.inner_points / 4), 1, 512 / columns))));
+    if (p.slices == 1 && columns < 128) p.slices = std::min(4, 512 / columns);
+  }
+  p.threads = columns * p.slices;
+  p.linear = p.slices == 1 && length < int64_t(p.threads) * p.lanes;
+}
+
+}  // namespace
+
+GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split) {
+  GpuPlan p;
+  const std::vector<char> live = live_values(loop);
+  AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1, row = 0, all_inner = 0;
+  const AxisMask block = split.block_axis >= 0 ? AxisMask(1) << split.block_axis : 0;
+  bool shared = true;  // inner axes may be shared among threads
+  for (const Store& s : loop.stores) {
+    const AxisMask c = conflicting_axes(loop, s);
+    outer &= s.domain & ~c;
+    shared &= c == 0;
+  }
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!live[v]) continue;
+    if (i.op == Scalar::reduce) {
+      outer &= loop.depends[v] | block;
+      if (i.order == Order::tree32) row |= std::bit_floor(i.axes);
+    } else if (i.op == Scalar::scan) {
+      outer &= ~i.axes;
+      shared = false;
+    }
+  }
+  p.outer = outer;
+  for (size_t v = 0; v < loop.insts.size(); ++v)
+    if (live[v]) all_inner |= loop.depends[v] & ~outer;
+  for (const Store& s : loop.stores) all_inner |= s.domain & ~outer;
+  p.outer_points = points_hint(loop, outer);
+  p.inner_points = points_hint(loop, all_inner);
+  if (split.axis >= 0) p.inner_points = std::min(p.inner_points, gpu_size_hint(split.size) * points_hint(loop, all_inner & ~(AxisMask(1) << split.axis)));
+
+  int best = -100000, best_row = -100000, row_axis = -1;
+  for (AxisMask m = outer & ~block; m; m &= m - 1)
+    if (const int s = access_score(loop, live, std::countr_zero(m)); s >= best) { best = s; p.vector_axis = std::countr_zero(m); }
+  for (AxisMask m = row & all_inner; m; m &= m - 1)
+    if (const int s = access_score(loop, live, std::countr_zero(m)); s >= best_row) { best_row = s; row_axis = std::countr_zero(m); }
+  p.rows = shared && row_axis >= 0 && best_row >= best && p.inner_points >= 32;
+  if (!p.rows && row && shared && p.outer_points < 4096 && p.inner_points >= 256 && row_axis >= 0) p.rows = best_row > -8 || p.outer_points < 64;
+  if (p.rows) p.vector_axis = row_axis;
+  choose_lanes(loop, live, p);
+  if (p.rows) {
+    // Accesses are wide, and rows kept, where a row is one axis.
+    if (all_inner & (all_inner - 1)) p.lanes = 1;
+    plan_rows(loop, live, p);
+    if ((all_inner & (all_inner - 1)) || split.axis >= 0) p.resident = 0;
+  } else {
+    plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0);
+  }
+  if (p.lanes == 1) { p.multiples.clear(); p.aligned_params.clear(); }
+  return p;
+}
+
+}  // namespace phlox

@@ -1,0 +1,138 @@
+#include "../loop/random_loop.h"
+#include "../loop/samples.h"
+#include "harness.h"
+
+using namespace phlox;
+using namespace phlox::harness;
+
+namespace {
+
+constexpr double f32_sum = 1e-4, f16_sum = 1e-2;
+
+void add(std::vector<GpuLoop>& all, std::string name, const Loop& loop, std::initializer_list<int64_t> counts, double tolerance = 0) {
+  all.push_back({std::move(name), loop, gpu_arguments(loop, counts), tolerance});
+}
+
+TEST(Cuda, Maps) {
+  std::vector<GpuLoop> all;
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{1, 1}, {3, 5}, {64, 1024}, {33, 4097}, {700, 1000}})
+    for (DType d : {DType::f32, DType::bf16, DType::f16}) {
+      const Loop l = samples::map(m, n, d);
+      std::vector<int64_t> counts;
+      GpuLoop g{cat("map ", m, " ", n, " ", d), l, {}, 0};
+      for (const Param& p : l.params) g.args.buffers.emplace_back(p.dtype, p.kind == Param::Kind::number ? 0 : m * n);
+      for (size_t b = 0; b < g.args.buffers.size(); ++b) fill(g.args.buffers[b], b + 1, true);
+      g.args.numbers.assign(l.params.size(), constant_bits(DType::f32, 0.75));
+      all.push_back(std::move(g));
+    }
+  check_on_gpu(all);
+}
+
+TEST(Cuda, Rows) {
+  std::vector<GpuLoop> all;
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{5, 1}, {7, 33}, {9, 100}, {300, 256}, {64, 1000}, {64, 1024}, {40, 1500}, {200, 4096}, {150, 5000},
+                      {140, 16384}, {133, 32768}, {133, 65536}, {133, 40001}, {2, 100000}, {1, 1 << 20}}) {
+    add(all, cat("softmax ", m, " ", n), samples::softmax(m, n), {m * n, m * n}, f32_sum);
+    add(all, cat("layer_norm ", m, " ", n), samples::layer_norm(m, n), {m * n, n, m * n, 0}, f32_sum);
+  }
+  check_on_gpu(all);
+}
+
+TEST(Cuda, Columns) {
+  std::vector<GpuLoop> all;
+  for (Order o : {Order::tree1, Order::tree32, Order::chain})
+    for (auto [m, n] : {std::pair<int64_t, int64_t>{5, 70}, {300, 33}, {5000, 3}, {9000, 17}, {100000, 64}, {4096, 256}, {777, 4096}})
+      add(all, cat("column_sum ", m, " ", n, " ", order_name(o)), samples::column_sum(m, n, o), {m * n, n}, f32_sum);
+  check_on_gpu(all);
+}
+
+TEST(Cuda, Contractions) {
+  std::vector<GpuLoop> all;
+  add(all, "matmul", samples::matmul(7, 40, 33), {7 * 33, 33 * 40, 7 * 40}, f32_sum);
+  add(all, "dot", samples::matmul(1, 1, 50000), {50000, 50000, 1}, f32_sum);
+  add(all, "matmul 2", samples::matmul(65, 130, 600), {65 * 600, 600 * 130, 65 * 130}, f32_sum);
+  add(all, "matmul f16", samples::matmul(33, 64, 9, Order::chain, DType::f16), {33 * 9, 9 * 64, 33 * 64}, f16_sum);
+  add(all, "matmul bf16", samples::matmul(3, 18, 300, Order::chain, DType::bf16), {900, 300 * 18, 54}, f16_sum);
+  check_on_gpu(all);
+}
+
+TEST(Cuda, Indices) {
+  std::vector<GpuLoop> all;
+  for (int64_t n : {1, 30, 400, 5000}) add(all, cat("pad ", n), samples::pad(n), {n, n + 4});
+  add(all, "gather", samples::gather(60, 40, 30), {60 * 40, 30, 30 * 40});
+  add(all, "gather, bad", samples::gather(10, 40, 30), {10 * 40, 30, 30 * 40});
+  add(all, "scatter_add", samples::scatter_add(60, 40, 300), {300 * 40, 300, 60 * 40});
+  add(all, "scatter_add 1", samples::scatter_add(60, 1, 300), {300, 300, 60});
+  for (int along : {0, 1}) add(all, cat("cumsum ", along), samples::cumsum(20, 70, along), {1400, 1400});
+  add(all, "dropout", samples::dropout(1000), {1000, 1000, 0, 0});
+  check_on_gpu(all);
+}
+
+TEST(Cuda, SymbolicSizes) {
+  DimEnv env;
+  DimEnvScope scope(env);
+  const Dim m = env.new_symbol(30), n = env.new_symbol(1024);
+  std::vector<GpuLoop> all;
+  for (auto [a, b] : {std::pair<int64_t, int64_t>{3, 7}, {1, 1000}, {2, 17000}, {0, 5}, {200, 2048}, {50, 1024}}) {
+    all.push_back({cat("softmax ", a, " ", b), samples::softmax(m, n), {}, f32_sum});
+    all.back().args = gpu_arguments(all.back().loop, {a * b, a * b}, {});
+    all.back().args.symbols = {a, b};
+    all.push_back({cat("column_sum ", a, " ", b), samples::column_sum(m, n, Order::tree1), {}, f32_sum});
+    all.back().args = gpu_arguments(all.back().loop, {a * b, b}, {});
+    all.back().args.symbols = {a, b};
+  }
+  check_on_gpu(all);
+}
+
+TEST(Cuda, RandomLoops) {
+  std::vector<GpuLoop> all;
+  constexpr int64_t elements = 4000;
+  int refused = 0;
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    GpuLoop g{cat("random ", seed), samples::random_loop(seed, elements), {}, 0};
+    for (size_t p = 0; p < g.loop.params.size(); ++p) {
+      const Param& q = g.loop.params[p];
+      g.args.buffers.emplace_back(q.dtype, q.kind == Param::Kind::number ? 0 : elements);
+      fill(g.args.buffers.back(), seed * 100 + p, false);
+      g.args.numbers.push_back(q.kind == Param::Kind::number ? constant_bits(q.dtype, 0.5 + double(p)) : 0);
+    }
+    g.args.symbols = {1, 1, 1};
+    for (const Inst& i : g.loop.insts)
+      if (i.op == Scalar::reduce && is_float(i.dtype)) g.tolerance = std::max(g.tolerance, dtype_bytes(i.dtype) == 2 ? f16_sum : f32_sum);
+    try {
+      lower_for(g.loop, chip("sm_90a"));
+    } catch (const std::exception& e) {  // few: scans inside reductions over other axes
+      EXPECT_LE(++refused, 5) << e.what();
+      continue;
+    }
+    all.push_back(std::move(g));
+  }
+  check_on_gpu(all);
+}
+
+TEST(Cuda, OtherChips) {
+  std::string why;
+  Nvrtc* c = Nvrtc::find(why);
+  if (!c) GTEST_SKIP() << why;
+  for (const char* arch : {"sm_80", "sm_90a", "sm_100"}) {
+    std::vector<KernelText> texts;
+    for (const Loop& l : {samples::softmax(64, 1024), samples::map(64, 100, DType::bf16), samples::map(64, 100, DType::f16), samples::column_sum(9000, 17)})
+      for (const KernelText& t : lower_for(l, chip(arch)).texts) texts.push_back(t);
+    EXPECT_NO_THROW(c->compile_each(texts, chip(arch))) << arch;
+  }
+}
+
+TEST(Cuda, Text) {
+  const GpuCode c = lower_for(samples::softmax(64, 4096), chip("sm_90a"));
+  ASSERT_EQ(c.texts.size(), 1u);
+  EXPECT_NE(c.texts[0].source.find("uint4"), std::string::npos) << c.texts[0].source;
+  EXPECT_NE(c.texts[0].source.find("__shfl_xor_sync"), std::string::npos);
+  if (const char* path = std::getenv("PHLOX_SHOW_TEXT")) {
+    FILE* f = std::fopen(path, "w");
+    for (const Loop& l : {samples::softmax(64, 4096), samples::softmax(64, 256), samples::layer_norm(64, 4096), samples::map(4096, 4096), samples::column_sum(100000, 256)})
+      for (const KernelText& t : lower_for(l, chip("sm_90a")).texts) std::fputs(t.source.c_str(), f);
+    std::fclose(f);
+  }
+}
+
+}  // namespace
