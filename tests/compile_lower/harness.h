@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "compile/lower.h"
 #include "emit/emit.h"
+#include "kernel/interpret.h"
 #include "loop/interpret.h"
 #include "program/code_arena.h"
 #include "toolchain/clang_plugin.h"
@@ -61,6 +62,11 @@ inline Compiler& compiler(const std::string& name) {
   return *c;
 }
 
+// To be run by the kernel interpreter.
+inline Compiled interpreted(const Loop& loop, const Target& target, const ScheduleOptions& options = {}) {
+  return {lower_loop(loop, target, options), {}, {}};
+}
+
 // One translation unit for all of them.
 inline std::vector<Compiled> build(std::span<const Loop> loops, const Target& target, const std::string& cc,
                                    const ScheduleOptions& options = {}) {
@@ -110,7 +116,9 @@ inline void execute(const Loop& loop, Compiled& c, std::vector<void*> pointers, 
     const int64_t items = evaluate(k.items, symbols);
     for (int64_t p = 0; p < pieces; ++p) {
       const int64_t from = items * p / pieces, to = items * (p + 1) / pieces;
-      if (from < to) c.entries[n](words.data(), from, to);
+      if (from >= to) continue;
+      if (c.entries.empty()) interpret_kernel(k, words.data(), from, to);
+      else c.entries[n](words.data(), from, to);
     }
     for (size_t i = bytes; i < scratch.bytes.size(); ++i)
       if (scratch.bytes[i] != std::byte{0xff}) std::abort();  // written past its end

@@ -139,6 +139,13 @@ TEST(LowerRandom, Loops) {
     all.push_back(std::move(a));
     names.push_back(seed);
   }
+  for (size_t n = 0; n < loops.size(); ++n) {
+    SCOPED_TRACE(cat("seed ", names[n]));
+    ScheduleOptions options;
+    options.providers = false;
+    Compiled k = interpreted(loops[n], v4(), options);
+    if (!check_one({"interpreter", v4()}, loops[n], k, all[n])) return;
+  }
   ScheduleOptions small;  // everything that large loops do, on small ones
   small.split_points = 0;
   small.item_points = 40;
