@@ -30,7 +30,8 @@ static int inspect(int n, char** files) {
   int status = 0;
   for (int i = 0; i < n; ++i) {
     phlox_text* text = NULL;
-    status |= print_text(phlox_inspect_file(files[i], &text), text);
+    const phlox_status read = phlox_inspect_file(files[i], &text);
+    status |= print_text(read, text);
   }
   return status;
 }

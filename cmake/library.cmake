@@ -7,6 +7,17 @@ file(WRITE ${PROJECT_BINARY_DIR}/phlox_library.cpp "")
 add_library(phlox SHARED ${PROJECT_BINARY_DIR}/phlox_library.cpp)
 target_link_libraries(phlox PRIVATE -Wl,--whole-archive phlox_capi phlox_capi_rt -Wl,--no-whole-archive)
 target_link_options(phlox PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/phlox.map -Wl,--no-undefined -Wl,--gc-sections)
-target_include_directories(phlox INTERFACE ${PROJECT_SOURCE_DIR}/include)
+target_include_directories(phlox INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                           $<INSTALL_INTERFACE:include>)
 set_target_properties(phlox PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/phlox.map VERSION ${PROJECT_VERSION}
-                                       SOVERSION ${PROJECT_VERSION_MAJOR} LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+                                       SOVERSION ${PROJECT_VERSION_MAJOR} LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib EXPORT_NAME c)
+
+set_property(TARGET phlox PROPERTY INTERFACE_LINK_LIBRARIES "")  # all that it needs is inside
+
+# The C++ headers over it.
+add_library(phlox_cpp INTERFACE)
+target_link_libraries(phlox_cpp INTERFACE phlox)
+target_compile_features(phlox_cpp INTERFACE cxx_std_20)
+set_target_properties(phlox_cpp PROPERTIES EXPORT_NAME phlox)
+add_library(phlox::phlox ALIAS phlox_cpp)
+add_library(phlox::c ALIAS phlox)

@@ -147,6 +147,10 @@ inline Tensor _adaptive_avg_pool3d(const Tensor& self, List<int64_t> output_size
   const detail::Slots s_output_size(output_size, true);
   return op_.call1({detail::slot(self), s_output_size.slot()});
 }
+inline Tensor _conj(const Tensor& self) {
+  static const detail::Op op_("_conj");
+  return op_.call1({detail::slot(self)});
+}
 inline std::tuple<Tensor, Tensor> _fused_rms_norm(const Tensor& input, List<int64_t> normalized_shape, const Tensor& weight, std::optional<double> eps) {
   static const detail::Op op_("_fused_rms_norm");
   const detail::Slots s_normalized_shape(normalized_shape);
@@ -1397,6 +1401,14 @@ inline void combinations_out(const Tensor& out, const Tensor& self, int64_t r = 
   static const detail::Op op_("combinations.out");
   op_.call_out({detail::slot(self), detail::slot(r), detail::slot(with_replacement), detail::slot(out)});
 }
+inline Tensor complex(const Tensor& real, const Tensor& imag) {
+  static const detail::Op op_("complex");
+  return op_.call1({detail::slot(real), detail::slot(imag)});
+}
+inline void complex_out(const Tensor& out, const Tensor& real, const Tensor& imag) {
+  static const detail::Op op_("complex.out");
+  op_.call_out({detail::slot(real), detail::slot(imag), detail::slot(out)});
+}
 inline Tensor concat(TensorList tensors, int64_t dim = 0) {
   static const detail::Op op_("concat");
   const detail::Slots s_tensors(tensors);
@@ -2082,6 +2094,218 @@ inline const Tensor& feature_dropout_(const Tensor& input, double p, bool train)
   op_.call_in_place({detail::slot(input), detail::slot(p), detail::slot(train)});
   return input;
 }
+inline Tensor fft_fft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_fft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_fft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_fft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_fftfreq(int64_t n, double d = 1.0, const TensorOptions& options = {}) {
+  static const detail::Op op_("fft_fftfreq");
+  return detail::with_options(op_.call1({detail::slot(n), detail::slot(d), detail::slot(options.dtype), detail::none_slot(), detail::slot(options.device), detail::none_slot()}), options);
+}
+inline Tensor fft_fftfreq(int64_t n, double d, DType dtype) { return fft_fftfreq(n, d, TensorOptions{.dtype = dtype}); }
+inline Tensor fft_fftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_fftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_fftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_fftshift(const Tensor& self, OptList<int64_t> dim = std::nullopt) {
+  static const detail::Op op_("fft_fftshift");
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_dim.slot()});
+}
+inline Tensor fft_hfft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_hfft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_hfft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_hfft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_hfftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_hfftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_hfftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_ifft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_ifft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_ifft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_ifft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_ifftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_ifftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ifftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_ifftshift(const Tensor& self, OptList<int64_t> dim = std::nullopt) {
+  static const detail::Op op_("fft_ifftshift");
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_dim.slot()});
+}
+inline Tensor fft_ihfft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_ihfft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_ihfft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_ihfft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_ihfftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_ihfftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_ihfftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_irfft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_irfft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_irfft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_irfft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_irfftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_irfftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_irfftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_rfft(const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfft");
+  return op_.call1({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm)});
+}
+inline Tensor fft_rfft2(const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfft2");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_rfft2_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, List<int64_t> dim = {-2, -1}, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfft2.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
+inline void fft_rfft_out(const Tensor& out, const Tensor& self, std::optional<int64_t> n = std::nullopt, int64_t dim = -1, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfft.out");
+  op_.call_out({detail::slot(self), detail::slot(n), detail::slot(dim), detail::slot(norm), detail::slot(out)});
+}
+inline Tensor fft_rfftfreq(int64_t n, double d = 1.0, const TensorOptions& options = {}) {
+  static const detail::Op op_("fft_rfftfreq");
+  return detail::with_options(op_.call1({detail::slot(n), detail::slot(d), detail::slot(options.dtype), detail::none_slot(), detail::slot(options.device), detail::none_slot()}), options);
+}
+inline Tensor fft_rfftfreq(int64_t n, double d, DType dtype) { return fft_rfftfreq(n, d, TensorOptions{.dtype = dtype}); }
+inline Tensor fft_rfftn(const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfftn");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm)});
+}
+inline void fft_rfftn_out(const Tensor& out, const Tensor& self, OptList<int64_t> s = std::nullopt, OptList<int64_t> dim = std::nullopt, std::optional<std::string_view> norm = std::nullopt) {
+  static const detail::Op op_("fft_rfftn.out");
+  const detail::Slots s_s(s, true);
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), s_s.slot(), s_dim.slot(), detail::slot(norm), detail::slot(out)});
+}
 inline Tensor fill(const Tensor& self, const Scalar& value) {
   static const detail::Op op_("fill.Scalar");
   return op_.call1({detail::slot(self), detail::slot(value)});
@@ -2679,6 +2903,10 @@ inline void im2col_out(const Tensor& out, const Tensor& self, List<int64_t> kern
   const detail::Slots s_padding(padding, true);
   const detail::Slots s_stride(stride, true);
   op_.call_out({detail::slot(self), s_kernel_size.slot(), s_dilation.slot(), s_padding.slot(), s_stride.slot(), detail::slot(out)});
+}
+inline Tensor imag(const Tensor& self) {
+  static const detail::Op op_("imag");
+  return op_.call1({detail::slot(self)});
 }
 inline Tensor index(const Tensor& self, TensorList indices) {
   static const detail::Op op_("index.Tensor");
@@ -4087,6 +4315,14 @@ inline Tensor pixel_unshuffle(const Tensor& self, int64_t downscale_factor) {
 inline Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, bool log_input, bool full, double eps, int64_t reduction) {
   static const detail::Op op_("poisson_nll_loss");
   return op_.call1({detail::slot(input), detail::slot(target), detail::slot(log_input), detail::slot(full), detail::slot(eps), detail::slot(reduction)});
+}
+inline Tensor polar(const Tensor& abs, const Tensor& angle) {
+  static const detail::Op op_("polar");
+  return op_.call1({detail::slot(abs), detail::slot(angle)});
+}
+inline void polar_out(const Tensor& out, const Tensor& abs, const Tensor& angle) {
+  static const detail::Op op_("polar.out");
+  op_.call_out({detail::slot(abs), detail::slot(angle), detail::slot(out)});
 }
 inline Tensor polygamma(int64_t n, const Tensor& self) {
   static const detail::Op op_("polygamma");
@@ -6277,6 +6513,14 @@ inline Tensor view_as(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("view_as");
   return op_.call1({detail::slot(self), detail::slot(other)});
 }
+inline Tensor view_as_complex(const Tensor& self) {
+  static const detail::Op op_("view_as_complex");
+  return op_.call1({detail::slot(self)});
+}
+inline Tensor view_as_real(const Tensor& self) {
+  static const detail::Op op_("view_as_real");
+  return op_.call1({detail::slot(self)});
+}
 inline Tensor view_copy(const Tensor& self, List<int64_t> size) {
   static const detail::Op op_("view_copy");
   const detail::Slots s_size(size);
@@ -6604,6 +6848,26 @@ inline Tensor Tensor::expm1() const { return v1::expm1(*this); }
 inline const Tensor& Tensor::expm1_() const { return v1::expm1_(*this); }
 inline Tensor Tensor::exponential(double lambd) const { return v1::exponential(*this, lambd); }
 inline const Tensor& Tensor::exponential_(double lambd) const { return v1::exponential_(*this, lambd); }
+inline Tensor Tensor::fft_fft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_fft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_fft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_fft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_fftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_fftn(*this, s, dim, norm); }
+inline Tensor Tensor::fft_fftshift(OptList<int64_t> dim) const { return v1::fft_fftshift(*this, dim); }
+inline Tensor Tensor::fft_hfft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_hfft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_hfft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_hfft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_hfftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_hfftn(*this, s, dim, norm); }
+inline Tensor Tensor::fft_ifft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_ifft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_ifft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_ifft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_ifftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_ifftn(*this, s, dim, norm); }
+inline Tensor Tensor::fft_ifftshift(OptList<int64_t> dim) const { return v1::fft_ifftshift(*this, dim); }
+inline Tensor Tensor::fft_ihfft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_ihfft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_ihfft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_ihfft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_ihfftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_ihfftn(*this, s, dim, norm); }
+inline Tensor Tensor::fft_irfft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_irfft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_irfft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_irfft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_irfftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_irfftn(*this, s, dim, norm); }
+inline Tensor Tensor::fft_rfft(std::optional<int64_t> n, int64_t dim, std::optional<std::string_view> norm) const { return v1::fft_rfft(*this, n, dim, norm); }
+inline Tensor Tensor::fft_rfft2(OptList<int64_t> s, List<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_rfft2(*this, s, dim, norm); }
+inline Tensor Tensor::fft_rfftn(OptList<int64_t> s, OptList<int64_t> dim, std::optional<std::string_view> norm) const { return v1::fft_rfftn(*this, s, dim, norm); }
 inline Tensor Tensor::fill(const Scalar& value) const { return v1::fill(*this, value); }
 inline Tensor Tensor::fill(const Tensor& value) const { return v1::fill(*this, value); }
 inline Tensor Tensor::fix() const { return v1::fix(*this); }
@@ -6690,6 +6954,7 @@ inline const Tensor& Tensor::igamma_(const Tensor& other) const { return v1::iga
 inline Tensor Tensor::igammac(const Tensor& other) const { return v1::igammac(*this, other); }
 inline const Tensor& Tensor::igammac_(const Tensor& other) const { return v1::igammac_(*this, other); }
 inline Tensor Tensor::im2col(List<int64_t> kernel_size, List<int64_t> dilation, List<int64_t> padding, List<int64_t> stride) const { return v1::im2col(*this, kernel_size, dilation, padding, stride); }
+inline Tensor Tensor::imag() const { return v1::imag(*this); }
 inline Tensor Tensor::index_add(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add(*this, dim, index, source, alpha); }
 inline const Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha) const { return v1::index_add_(*this, dim, index, source, alpha); }
 inline Tensor Tensor::index_copy(int64_t dim, const Tensor& index, const Tensor& source) const { return v1::index_copy(*this, dim, index, source); }
@@ -7145,6 +7410,8 @@ inline Tensor Tensor::vdot(const Tensor& other) const { return v1::vdot(*this, o
 inline Tensor Tensor::view(List<int64_t> size) const { return v1::view(*this, size); }
 inline Tensor Tensor::view(DType dtype) const { return v1::view(*this, dtype); }
 inline Tensor Tensor::view_as(const Tensor& other) const { return v1::view_as(*this, other); }
+inline Tensor Tensor::view_as_complex() const { return v1::view_as_complex(*this); }
+inline Tensor Tensor::view_as_real() const { return v1::view_as_real(*this); }
 inline Tensor Tensor::view_copy(List<int64_t> size) const { return v1::view_copy(*this, size); }
 inline Tensor Tensor::view_copy(DType dtype) const { return v1::view_copy(*this, dtype); }
 inline std::vector<Tensor> Tensor::vsplit(int64_t sections) const { return v1::vsplit(*this, sections); }

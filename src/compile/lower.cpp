@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/event.h"
 #include "base/hash.h"
+#include "compile/frame.h"
 #include "compile/lower_cpu.h"
 #include "compile/lower_gpu.h"
 #include "providers/providers.h"
@@ -86,6 +87,17 @@ class Lowering {
     });
     if (!contraction || !options_.providers || target_.kind != DeviceKind::cpu) return false;
     std::string refusal;
+    Loop numbered = loop;
+    for (size_t n = numbered.params.size() - params_; n < result.temps.size(); ++n)  // temporaries keep their numbers
+      numbered.params.push_back({Param::Kind::in, result.temps[n].dtype});
+    if (auto f = frame_factor(numbered)) {
+      if (auto k = provide_kernel(f->rest, target_, refusal, int(numbered.params.size()))) {
+        add_temp(f->dtype, f->count);
+        lower(f->copy);
+        result.kernels.push_back(std::move(*k));
+        return true;
+      }
+    }
     if (auto k = provide_kernel(loop, target_, refusal)) {
       result.kernels.push_back(std::move(*k));
       return true;

@@ -23,6 +23,7 @@ std::string CTiles::function(const KTile& t) {
     case KTile::Kind::pack_rows: return pack_rows(t);
     case KTile::Kind::pack_columns: return pack_columns(t);
     case KTile::Kind::pack_any: return pack_any(t);
+    case KTile::Kind::pack_windows: return pack_windows(t);
     case KTile::Kind::row_dot: return row_dot(t);
     case KTile::Kind::row_sweep: return row_sweep(t);
   }
@@ -240,6 +241,37 @@ std::string CTiles::pack_any(const KTile&) {
   add(name, "i64 src, i64 is, i64 ks, i64 n, i64 kc, i64 dst, i64 w",
       cat("  const ", e_, "* s = (const ", e_, "*)src; ", e_, "* d = (", e_, "*)dst;\n  NO_UNROLL\n  for (i64 k = 0; k < kc; ++k, s += ks, d += w) {",
           " NO_UNROLL\n    for (i64 i = 0; i < n; ++i) d[i] = s[i * is]; }\n"));
+  return name;
+}
+
+// Windows of an image: a vector of positions covers a few of its rows, each a masked load; the masks do not depend on k.
+std::string CTiles::pack_windows(const KTile&) {
+  const std::string name = cat("pack_windows_", v_);
+  const int vl = vl_;
+  const DType lane = dtype_ == DType::f64 ? DType::i64 : DType::i32;
+  const std::string m = sink_.vector(lane, vl_), le = dtype_ == DType::f64 ? "i64" : "i32", part = helpers_.load_masked(dtype_, vl_),
+                    lanes = cat("lanes_", m);
+  std::string iota = cat("(", m, "){");
+  for (int l = 0; l < vl; ++l) iota += cat(l ? ", " : "", l);
+  iota += "}";
+  const std::string all = helpers_.splat(lane, vl_);
+  sink_.add_helper(lanes, cat("INLINE ", m, " ", lanes, "(i64 from, i64 to) { return (", m, ")(", iota, " >= ", all, "((", le, ")from)) & (", m, ")(", iota,
+                              " < ", all, "((", le, ")to)); }\n"));
+  const auto bits = [&](const std::string& x) { return cat("(", m, ")", x); };
+  std::string s = cat("  const ", e_, "* base = (const ", e_, "*)src; const i64* t = (const i64*)table;\n  NO_UNROLL\n  for (i64 v = 0; v < n; v += ", vl, ") {\n",
+                      "    const i64 p = p0 + v, x = p % row, c = n - v < ", vl, " ? n - v : ", vl, ", shift = step - row;\n    const ", e_,
+                      "* s = base + (p / row) * step + x; ", e_, "* d = (", e_, "*)dst + v;\n",
+                      "    const i64 e0 = row - x < c ? row - x : c, e1 = e0 + row < c ? e0 + row : c, e2 = e1 + row < c ? e1 + row : c;\n",
+                      "    const ", m, " m0 = ", lanes, "(0, e0), m1 = ", lanes, "(e0, e1), m2 = ", lanes, "(e1, e2);\n");
+  const auto each = [&](const std::string& condition, const std::string& value) {
+    s += cat("    if (", condition, ") { NO_UNROLL\n      for (i64 k = 0; k < count; ++k, d += w) { const ", e_, "* q = s + t[k]; ", store("d", value), " }\n      continue; }\n");
+  };
+  each(cat("e0 == ", vl), load("q"));
+  each("e0 == c", part + "(q, m0)");
+  each("e1 == c", cat("(", v_, ")(", bits(part + "(q, m0)"), " | ", bits(part + "(q + shift, m1)"), ")"));
+  each("e2 == c", cat("(", v_, ")(", bits(part + "(q, m0)"), " | ", bits(part + "(q + shift, m1)"), " | ", bits(part + "(q + 2 * shift, m2)"), ")"));
+  s += cat("    NO_UNROLL\n    for (i64 k = 0; k < count; ++k, d += w) { NO_UNROLL\n      for (i64 i = 0; i < c; ++i) d[i] = s[t[k] + i + (x + i) / row * shift]; }\n  }\n");
+  add(name, "i64 src, i64 table, i64 count, i64 p0, i64 n, i64 row, i64 step, i64 dst, i64 w", s);
   return name;
 }
 

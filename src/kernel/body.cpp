@@ -125,9 +125,30 @@ Kv BodyLowering::compute(ValueId v) {
       PHLOX_CHECK(false, scalar_info(i.op).name, " %", v, " is used before it is computed");
     default: break;
   }
+  if (i.op == Scalar::lt || i.op == Scalar::le)
+    if (const Kv r = position_test(v)) return r;
   // Arithmetic on 16-bit floats: in f32, rounded back.
   Kv r = scalar_op(i);
   return is_reduced_float(i.dtype) ? b_.cast(r, i.dtype) : r;
+}
+
+// A bound on a position that moves by one along the lanes is a bound on the lane: 32-bit lanes decide it, where addresses
+// have 64.
+Kv BodyLowering::position_test(ValueId v) {
+  const Inst& i = loop_.insts[v];
+  const ValueId a = i.operand[0], b = i.operand[1];
+  if (!varies(v) || loop_.insts[a].dtype != DType::i64) return {};
+  const auto moves = [&](ValueId x) {
+    if (!varies(x)) return 0;
+    const auto step = step_along(loop_, x, vector_axis_);
+    return step && step->is(1) && affine_of(loop_, x).ok ? 1 : -1;
+  };
+  const int ma = moves(a), mb = moves(b);
+  if (ma + mb != 1 || ma < 0 || mb < 0) return {};
+  const Kv distance = ma ? first_lane(b) - first_lane(a) : first_lane(a) - first_lane(b);
+  const Kv near = b_.op(Scalar::max, b_.op(Scalar::min, distance, b_.index(lanes_)), b_.index(-1));
+  const Kv bound = b_.splat(b_.cast(near, DType::i32), lanes_), lane = b_.add({.op = KOp::iota, .type = {DType::i32, uint16_t(lanes_)}});
+  return ma ? b_.op(i.op, lane, bound) : b_.op(i.op, bound, lane);
 }
 
 Kv BodyLowering::scalar_op(const Inst& i) {

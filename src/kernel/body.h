@@ -62,6 +62,7 @@ class BodyLowering {
   size_t level_of(ValueId v);
   Kv compute(ValueId v);
   Kv scalar_op(const Inst& i);
+  Kv position_test(ValueId v);
   Kv load(const Inst& i);
   Kv first_lane(ValueId v);
   Kv affine_first_lane(ValueId v, const Affine& a);

@@ -114,6 +114,9 @@ struct KTile {
     pack_rows,     // src, stride, n, count, dst, width:   dst[k * width + i] = src[i * stride + k], i < n
     pack_columns,  // src, stride, n, count, dst, width:   dst[k * width + i] = src[k * stride + i]
     pack_any,      // src, stride i, stride k, n, count, dst, width
+    // src, table, count, first, n, row, row_step, dst, width: position p = first + i, i < n, lies at
+    // (p / row) * row_step + p % row, and dst[k * width + i] = src[table[k] + that]; table holds i64.
+    pack_windows,
     // All of k at once, chunks of chain_chunk added in order, for few rows:
     row_dot,    // a, a_stride, b, b_stride, cols, c, c_stride, count:  B[k][j] = b[j * b_stride + k], cols <= lanes
     row_sweep,  // a, a_stride, a_step, b, b_stride, cols, c, c_stride, count, t, t_stride:  B[k][j] = b[k * b_stride + j];

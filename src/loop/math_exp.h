@@ -146,7 +146,8 @@ V silu(const V& x) {
   V p = fma(e.r * e.r, math::exp_q(e.r), e.r) + one;
   V num = select(lt(x, k(x, 0)), math::exp_rescale_down(math::at_least(x, lowest) * p, e.shifted), x);
   V y = math::quotient(num, math::fast_two_sum(one, math::exp_rescale_down(p, e.shifted)));
-  return select(eq(x, k(x, infinity)), x, y);
+  // The correction would turn -0 into 0 and infinity into NaN.
+  return select(logical_or(eq(num, k(x, 0)), eq(x, k(x, infinity))), num, y);
 }
 
 }  // namespace phlox::math

@@ -69,16 +69,15 @@ Angle<V> reduce_angle64(const V& x) {
   j = math::at_most(j, 20.0);
   V chunk[5] = {x, x, x, x, x};
   math::pick_chunks(x, j, chunk);
-  // x' = x 2^(-48 j): the exponent field less 48 j. The high bits of the shifted form leave by the shift.
+  // c = x 2^(-48 j): the exponent field less 48 j. The high bits of the shifted form leave by the shift.
   auto jb = bits(j + k(x, round_shift(x)));
   V c = from_bits(x, b - ((jb << 56) + (jb << 57)));
-  // Products of x' and chunk i, exact in two words, whole turns dropped.
+  // Products of c 2^(-48 (i + 1)) and chunk i, exact in two words, whole turns dropped.
   V p[5] = {x, x, x, x, x}, q[4] = {x, x, x, x};
   for (int i = 0; i < 5; ++i) {
-    V scaled = chunk[i] * k(x, 1 / double(uint64_t(1) << 48));
-    for (int s = 0; s < i; ++s) scaled = scaled * k(x, 1 / double(uint64_t(1) << 48));
-    p[i] = c * scaled;
-    if (i < 4) q[i] = fma(c, scaled, -p[i]);
+    c = c * k(x, 1 / double(uint64_t(1) << 48));
+    p[i] = c * chunk[i];
+    if (i < 4) q[i] = fma(c, chunk[i], -p[i]);
   }
   for (int i = 0; i < 3; ++i) p[i] = math::fraction(p[i]);
   for (int i = 0; i < 2; ++i) q[i] = math::fraction(q[i]);

@@ -15,6 +15,7 @@ OpFamily statistics_family();
 OpFamily reduction_family();
 OpFamily scan_family();
 OpFamily special_family();
+OpFamily fft_family();
 OpFamily matmul_family();
 OpFamily conv_family();
 OpFamily softmax_family();
@@ -55,6 +56,7 @@ inline std::vector<OpFamily> op_families() {
       reduction_family(),
       scan_family(),
       special_family(),
+      fft_family(),
       matmul_family(),
       conv_family(),
       softmax_family(),

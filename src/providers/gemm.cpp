@@ -15,8 +15,8 @@ Kv equal(Kv a, Kv b) {  // conditions on constants fold, so that only tiles that
 }
 }  // namespace
 
-GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPlan& plan)
-    : loop_(loop), c_(c), plan_(plan), body_(b_, loop) {
+GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPlan& plan, uint32_t roomy)
+    : loop_(loop), c_(c), plan_(plan), roomy_(roomy), body_(b_, loop) {
   Kernel& k = b_.kernel();
   k.register_lanes = uint16_t(plan.lanes);
   k.items = c.batch_size * plan.row_blocks * plan.column_blocks;
@@ -30,12 +30,14 @@ GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPla
   const int64_t panel = plan.width * vl;
   place(panels_at_, plan.few_rows ? plan.few_rows_limit * (plan.most_columns + vl) : 0);
   at = std::max(at, ((plan.one_pass() ? panel : plan.most_columns + panel) * chain_chunk + vl + 15) / 16 * 16);
-  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * chain_chunk + vl);
   stage_stride_ = chain_chunk + vl;
+  rows_of_a_ = !c.a.plain && vector_over_k(c.a, c.m);
+  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * (rows_of_a_ ? stage_stride_ : chain_chunk) + vl);
   const bool computed = !c.a.plain || !c.b.plain;
   place(stage_at_, computed ? std::max<int64_t>(panel, plan.mr + 1) * stage_stride_ : 0);
   sums_stride_ = plan.most_columns + vl;  // rows that do not fall into one set of the cache
   place(sums_at_, c.in_place < 0 ? rows * sums_stride_ + vl : 0);
+  place(table_at_, c.b.windows ? chain_chunk * 8 / dtype_bytes(c.dtype) : 0);
   k.scratch_bytes = at * dtype_bytes(c.dtype);
   scratch_ = b_.scratch(c.dtype);
 }
@@ -83,13 +85,13 @@ void GemmTemplate::bind_flat(const Axes& axes, Kv position) {
 
 // point(flat position, count): a vector of them, all lanes where count is null, along the last axis; or one.
 template <class F>
-void GemmTemplate::walk(const Axes& axes, Kv from, Kv to, bool vectors, const F& point) {
+void GemmTemplate::walk(const Axes& axes, Kv from, Kv to, Walk how, const F& point) {
   if (axes.empty()) return point(index(0), Kv{});
-  walk_inner(axes, 0, from, to, index(0), vectors, point);
+  walk_inner(axes, 0, from, to, index(0), how, point);
 }
 
 template <class F>
-void GemmTemplate::walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv base, bool vectors, const F& point) {
+void GemmTemplate::walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv base, Walk how, const F& point) {
   if (at + 1 < axes.size()) {
     const Dim inner = extent_of(loop_, std::span<const int>(axes.data() + at + 1, axes.size() - at - 1));
     const Kv n = b_.dim(inner), size = known(n) ? n : b_.op(Scalar::max, n, index(1));
@@ -97,19 +99,20 @@ void GemmTemplate::walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv ba
       body_.open();
       body_.bind(axes[at], x);
       const Kv start = x * size;
-      walk_inner(axes, at + 1, b_.op(Scalar::max, from - start, index(0)), least(to - start, size), base + start, vectors, point);
+      walk_inner(axes, at + 1, b_.op(Scalar::max, from - start, index(0)), least(to - start, size), base + start, how, point);
       body_.close();
     });
     return;
   }
   const auto single = [&](Kv x, Kv count) {
     body_.open();
-    if (vectors) body_.bind_vector(axes[at], x, plan_.lanes, {.count = count});
+    if (how != Walk::points) body_.bind_vector(axes[at], x, plan_.lanes, {.count = count});
     else body_.bind(axes[at], x);
     point(base + x, count);
     body_.close();
   };
-  if (!vectors) return loop(from, to, 1, [&](Kv x) { single(x, {}); });
+  if (how == Walk::points) return loop(from, to, 1, [&](Kv x) { single(x, {}); });
+  if (how == Walk::whole_vectors) return loop(from, to, plan_.lanes, [&](Kv x) { single(x, {}); });
   const Kv whole = known(from) && known(to) ? index(value_of(from) + (value_of(to) - value_of(from)) / plan_.lanes * plan_.lanes)
                                             : from + ((to - from) & index(-int64_t(plan_.lanes)));
   if (!(known(whole) && known(from) && value_of(whole) == value_of(from)))
@@ -162,8 +165,8 @@ void GemmTemplate::item(Kv number) {
     }
     return sum;
   };
-  if (c_.a.plain) a_base_ = base(c_.a.address);
-  if (c_.b.plain) b_base_ = base(c_.b.address);
+  if (c_.a.affine) a_base_ = base(c_.a.address);
+  if (c_.b.affine) b_base_ = base(c_.b.address);
   if (c_.in_place >= 0) {
     c_buffer_ = body_.buffer(loop_.stores[size_t(c_.in_place)].param, true);
     c_stride_ = b_.dim(c_.c_row);
@@ -264,6 +267,8 @@ GemmTemplate::Panel GemmTemplate::panel(const Block& b, Kv number, Kv vectors) {
 // --- packing
 
 void GemmTemplate::pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  if (o.windows && &o == &c_.b) return pack_windows(first, rows, c, to, width);
+  if (!o.plain && o.even_k > 0 && o.step.is(1)) return pack_segments(o, first, rows, c, to, width);
   if (!o.plain) return pack_computed(o, axes, first, rows, c, to, width);
   const uint32_t p = buffer(o);
   const Kv from = b_.address(p, element(o, first, c.from)), dst = b_.address(scratch_, to);
@@ -272,20 +277,58 @@ void GemmTemplate::pack(const Operand& o, const Axes& axes, Kv first, Kv rows, c
   else leaf(KTile::Kind::pack_any, 1, 1, 0, {from, b_.dim(o.row), b_.dim(o.step), rows, c.count, dst, width});
 }
 
+// Where each k of the chunk lies in the image.
+void GemmTemplate::make_table(const Chunk& c) {
+  const uint32_t table = b_.scratch(DType::i64);
+  const Kv place = index(table_at_ * dtype_bytes(c_.dtype) / 8);
+  walk(c_.k, c.from, c.from + c.count, Walk::points, [&](Kv at, Kv) {
+    Kv sum = index(0);
+    for (int axis : c_.k) {
+      const Dim k = c_.b.address.coefficient(axis);
+      if (!k.is(0)) sum = sum + body_.position(axis) * b_.dim(k);
+    }
+    b_.store(table, place + (at - c.from), sum);
+  });
+}
+
+void GemmTemplate::pack_windows(Kv first, Kv columns, const Chunk& c, Kv to, Kv width) {
+  leaf(KTile::Kind::pack_windows, 1, 1, 0,
+       {b_.address(buffer(c_.b), b_base_), b_.address(scratch_, index(table_at_)), c.count, first, columns,
+        b_.dim(loop_.axes[size_t(c_.n[1])].extent), b_.dim(c_.b.address.coefficient(c_.n[0])), b_.address(scratch_, to), width});
+}
+
+// A load whose k lies in pieces: each piece of the chunk by itself.
+void GemmTemplate::pack_segments(const Operand& o, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
+  Axes outer;
+  for (size_t i = 0; i + size_t(o.even_k) < c_.k.size(); ++i) outer.push_back(c_.k[i]);
+  const std::span<const int> even(c_.k.data() + outer.size(), size_t(o.even_k));
+  const Kv n = b_.dim(extent_of(loop_, even)), size = known(n) ? n : b_.op(Scalar::max, n, index(1)), end = c.from + c.count;
+  walk(outer, divide(c.from, size), divide(end + size - index(1), size), Walk::points, [&](Kv piece, Kv) {
+    const Kv start = piece * size, from = b_.op(Scalar::max, c.from - start, index(0)), to_k = least(end - start, size);
+    Kv at = (&o == &c_.a ? a_base_ : b_base_) + first * b_.dim(o.row) + from * b_.dim(o.step);
+    for (int axis : outer) {
+      const Dim k = o.address.coefficient(axis);
+      if (!k.is(0)) at = at + body_.position(axis) * b_.dim(k);
+    }
+    leaf(KTile::Kind::pack_rows, 1, 1, 0, {b_.address(buffer(o), at), b_.dim(o.row), rows, to_k - from,
+                                           b_.address(scratch_, to + (start + from - c.from) * width), width});
+  });
+}
+
 // Which of the two last axes the loads of a factor walk with step one.
 bool GemmTemplate::vector_over_k(const Operand& o, const Axes& axes) const {
   std::vector<char> live(loop_.insts.size());
   live[o.value] = 1;
-  int rows = 0, k = 0;
+  int64_t rows = 0, k = 0;
   for (size_t v = o.value + 1; v-- > 0;) {
     if (!live[v]) continue;
     const Inst& i = loop_.insts[v];
     for (int n = 0; n < i.operand_count; ++n) live[i.operand[n]] = 1;
     if (i.op != Scalar::load) continue;
-    const auto score = [&](const Axes& x) {
-      if (x.empty()) return -8;
+    const auto score = [&](const Axes& x) -> int64_t {
+      if (x.empty()) return -16;
       const auto step = BodyLowering::step_along(loop_, i.operand[0], x.back());
-      return !step ? -8 : step->is(1) ? 8 : step->is(0) ? 1 : -8;
+      return !step ? -16 : step->is(1) ? std::min<int64_t>(plan_.lanes, size_hint(loop_.axes[size_t(x.back())].extent)) : step->is(0) ? 1 : -16;
     };
     rows += score(axes);
     k += score(c_.k);
@@ -293,26 +336,32 @@ bool GemmTemplate::vector_over_k(const Operand& o, const Axes& axes) const {
   return k > rows || axes.empty();
 }
 
+// dst[i * stage_stride + k]
+void GemmTemplate::compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to) {
+  const Walk how = o.affine && o.param == roomy_ ? Walk::whole_vectors : Walk::vectors;
+  loop(index(0), rows, 1, [&](Kv i) {
+    body_.open();
+    bind_flat(axes, first + i);
+    walk(c_.k, c.from, c.from + c.count, how, [&](Kv at, Kv count) {
+      const Kv v = b_.splat(body_.value(o.value), plan_.lanes), place = to + i * index(stage_stride_) + (at - c.from);
+      if (count) b_.store_partial(scratch_, place, v, count);
+      else b_.store(scratch_, place, v);
+    });
+    body_.close();
+  });
+}
+
 // dst[k * width + i]: computed along the rows, or along k into a stage whose rows are packed then.
 void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width) {
   if (vector_over_k(o, axes)) {
-    loop(index(0), rows, 1, [&](Kv i) {
-      body_.open();
-      bind_flat(axes, first + i);
-      walk(c_.k, c.from, c.from + c.count, true, [&](Kv at, Kv count) {
-        const Kv v = b_.splat(body_.value(o.value), plan_.lanes), place = index(stage_at_) + i * index(stage_stride_) + (at - c.from);
-        if (count) b_.store_partial(scratch_, place, v, count);
-        else b_.store(scratch_, place, v);
-      });
-      body_.close();
-    });
+    compute_rows(o, axes, first, rows, c, index(stage_at_));
     leaf(KTile::Kind::pack_rows, 1, 1, 0,
          {b_.address(scratch_, index(stage_at_)), index(stage_stride_), rows, c.count, b_.address(scratch_, to), width});
     return;
   }
-  walk(c_.k, c.from, c.from + c.count, false, [&](Kv at, Kv) {
+  walk(c_.k, c.from, c.from + c.count, Walk::points, [&](Kv at, Kv) {
     const Kv line = to + (at - c.from) * width - first;
-    walk(axes, first, first + rows, true, [&](Kv row, Kv count) {
+    walk(axes, first, first + rows, Walk::vectors, [&](Kv row, Kv count) {
       const Kv v = b_.splat(body_.value(o.value), plan_.lanes);
       if (count) b_.store_partial(scratch_, line + row, v, count);
       else b_.store(scratch_, line + row, v);
@@ -322,16 +371,30 @@ void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, K
 
 // --- multiplying
 
+// Where a packed tile of A lies. As [k][rows], or as rows.
+Kv GemmTemplate::tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0) {
+  if (rows_of_a_) return index(tiles_at_) + (tile_row(t, tile) - tile_row(t, t0)) * index(stage_stride_);
+  return index(tiles_at_) + (tile - t0) * t.most * c.count;
+}
+
+void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1) {
+  if (rows_of_a_) {
+    const Kv r0 = tile_row(t, t0);
+    return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, index(tiles_at_));
+  }
+  loop(t0, t1, 1, [&](Kv tile) {
+    const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+    pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, tile_place(t, c, tile, t0), width);
+  });
+}
+
 // One chunk of k over one block: sub-blocks of A, then panels of B, then tiles.
 void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
   const Kv vl = index(plan_.lanes), zero = index(0);
+  if (c_.b.windows) make_table(c);
   loop(zero, t.count, plan_.sub_tiles, [&](Kv t0) {
     const Kv t1 = least(t0 + index(plan_.sub_tiles), t.count);
-    if (!plan_.direct_a)
-      loop(t0, t1, 1, [&](Kv tile) {
-        const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
-        pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, index(tiles_at_) + (tile - t0) * t.most * c.count, width);
-      });
+    if (!plan_.direct_a) pack_tiles(b, t, c, t0, t1);
     const Kv vectors = divide(b.columns + vl - index(1), vl), w = index(plan_.width);
     const Kv panels = divide(vectors + w - index(1), w);
     loop(zero, panels, 1, [&](Kv number) {
@@ -374,10 +437,10 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
 
 void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride,
                                Kv next_b, Kv next_step) {
-  const bool strided = plan_.direct_a && !c_.a.row.is(1);
+  const bool strided = rows_of_a_ || (plan_.direct_a && !c_.a.row.is(1));
   const int64_t bytes = dtype_bytes(c_.dtype);
   // One panel covers all columns: each tile of A is read once, and the next one is fetched meanwhile.
-  const bool stream_a = strided && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
+  const bool stream_a = strided && plan_.direct_a && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
                         c_.a.row == c_.k_size;
   loop(t0, t1, 1, [&](Kv tile) {
     const Kv row = tile_row(t, tile), rows = tile_rows(t, tile);
@@ -386,8 +449,8 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       a = b_.address(buffer(c_.a), element(c_.a, b.m0 + row, c.from));
       a_stride = b_.dim(strided ? c_.a.row : c_.a.step);
     } else {
-      a = b_.address(scratch_, index(tiles_at_) + (tile - t0) * t.most * c.count);
-      a_stride = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+      a = b_.address(scratch_, tile_place(t, c, tile, t0));
+      a_stride = rows_of_a_ ? index(stage_stride_) : plan_.any_size ? (rows + index(1)) & index(-2) : rows;
     }
     const Kv at = c_index(b, row, p.at), c_at = c_address(at);
     Kv bx = next_b, bxs = next_step;
@@ -398,7 +461,7 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       bx = next_b + (tile - t0) * index(16 * bytes) * next_step;
     }
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
-    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a) ? KTile::prefetch : 0) |
+    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a && !rows_of_a_) ? KTile::prefetch : 0) |
                       (plan_.any_size ? KTile::short_rows : 0);
     multiply(plan_.any_size ? (rows + index(1)) & index(-2) : rows, p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);
@@ -429,7 +492,7 @@ void GemmTemplate::epilogue(Kv row, Kv rows, Kv column, Kv columns, Kv c_index) 
     body_.open();
     bind_flat(c_.m, row + i);
     const Kv line = c_index + i * c_stride_ - column;
-    walk(c_.n, column, column + columns, true, [&](Kv at, Kv count) {
+    walk(c_.n, column, column + columns, Walk::vectors, [&](Kv at, Kv count) {
       const Kv place = line + at;
       body_.define(c_.sum, count ? b_.load_partial(c_buffer_, place, count, plan_.lanes) : b_.load(c_buffer_, place, plan_.lanes));
       for (const Store& s : loop_.stores) body_.value(s.value);

@@ -9,7 +9,9 @@ namespace phlox {
 
 class GemmTemplate {
  public:
-  GemmTemplate(const Loop& loop, const Contraction& c, const GemmPlan& plan);
+  // roomy: a parameter behind whose last element a vector more may be read; no_param: none
+  GemmTemplate(const Loop& loop, const Contraction& c, const GemmPlan& plan, uint32_t roomy = no_param);
+  static constexpr uint32_t no_param = ~0u;
   Kernel run();
 
  private:
@@ -24,8 +26,9 @@ class GemmTemplate {
   template <class F> void loop(Kv from, Kv to, int64_t step, const F& body);
   template <class Then, class Else> void choose(Kv condition, const Then& then, const Else& otherwise);
   template <class Then> void when(Kv condition, const Then& then) { choose(condition, then, [] {}); }
-  template <class F> void walk(const Axes& axes, Kv from, Kv to, bool vectors, const F& point);
-  template <class F> void walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv base, bool vectors, const F& point);
+  enum class Walk : uint8_t { points, vectors, whole_vectors };  // whole: the last one may go past the end
+  template <class F> void walk(const Axes& axes, Kv from, Kv to, Walk how, const F& point);
+  template <class F> void walk_inner(const Axes& axes, size_t at, Kv from, Kv to, Kv base, Walk how, const F& point);
   void bind_flat(const Axes& axes, Kv position);
   Kv index(int64_t v) { return b_.index(v); }
   Kv least(Kv a, Kv b) { return b_.op(Scalar::min, a, b); }
@@ -42,6 +45,12 @@ class GemmTemplate {
   Kv tile_rows(const Tiles& t, Kv tile);
   Panel panel(const Block& b, Kv number, Kv vectors);
   void pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
+  void pack_segments(const Operand& o, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
+  void make_table(const Chunk& c);
+  void pack_windows(Kv first, Kv columns, const Chunk& c, Kv to, Kv width);
+  void pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1);
+  Kv tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0);
+  void compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to);
   void pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
   bool vector_over_k(const Operand& o, const Axes& axes) const;
   void panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride, Kv next_b, Kv next_step);
@@ -56,11 +65,13 @@ class GemmTemplate {
   const Loop& loop_;
   const Contraction& c_;
   const GemmPlan& plan_;
+  const uint32_t roomy_;
   KernelBuilder b_;
   BodyLowering body_;
   uint32_t scratch_ = 0, c_buffer_ = 0;
-  int64_t panels_at_ = 0, tiles_at_ = 0, stage_at_ = 0, sums_at_ = 0;  // places in the scratch memory, in elements
+  int64_t panels_at_ = 0, tiles_at_ = 0, stage_at_ = 0, sums_at_ = 0, table_at_ = 0;  // places in the scratch memory, in elements
   int64_t sums_stride_ = 0, stage_stride_ = 0;
+  bool rows_of_a_ = false;  // A is computed along k and read as rows
   Kv a_base_, b_base_, c_base_, c_stride_;
 };
 

@@ -8,7 +8,7 @@
 namespace phlox {
 
 constexpr int64_t assumed_size = 1024;  // of symbols
-constexpr int64_t wide_enough = 64;     // rows or columns that make a block of their own
+constexpr int64_t wide_enough = 32;     // rows or columns that make a block of their own
 
 int64_t size_hint(Dim d) { return d.is_const() ? d.value() : assumed_size; }
 
@@ -124,7 +124,40 @@ struct Matcher {
     if (i.op != Scalar::load || i.operand_count != 1 || i.dtype != c.dtype) return;
     o.address = affine_of(loop, i.operand[0]);
     o.param = uint32_t(i.imm);
-    o.plain = o.address.ok;
+    o.plain = o.affine = o.address.ok;
+  }
+
+  void find_strides(Contraction::Operand& o, const Axes& rows) const {
+    o.plain = flat_stride(loop, o.address, rows, o.row);
+    o.windows = !o.plain && is_window(o, rows);
+    if (!o.plain) return;
+    for (size_t skip = 0; skip < c.k.size(); ++skip) {
+      o.even_k = int(c.k.size() - skip);
+      if (flat_stride(loop, o.address, std::span<const int>(c.k.data() + skip, size_t(o.even_k)), o.step)) break;
+    }
+    o.plain = o.even_k == int(c.k.size());
+  }
+
+  bool is_window(const Contraction::Operand& o, std::span<const int> rows) const {
+    return rows.size() == 2 && o.address.coefficient(rows[1]).is(1) && loop.axes[size_t(rows[1])].extent.is_const();
+  }
+
+  // Elements side by side along the last of some axes.
+  int64_t run(const Contraction::Operand& o, const Axes& axes) const {
+    if (axes.empty() || !o.address.coefficient(axes.back()).is(1)) return 0;
+    return size_hint(loop.axes[size_t(axes.back())].extent);
+  }
+
+  // A factor that is gathered in runs along k is better read by rows; its products then are stored across.
+  void turn() {
+    if (!c.b.affine || c.m.empty()) return;
+    Dim stride;
+    const auto uneven = [&](const Contraction::Operand& o, const Axes& rows) {
+      return o.affine && !flat_stride(loop, o.address, rows, stride) && !is_window(o, rows) && run(o, c.k) > run(o, rows);
+    };
+    if (!uneven(c.b, c.n) || uneven(c.a, c.m)) return;
+    std::swap(c.a, c.b);
+    std::swap(c.m, c.n);
   }
 
   // Outer axes that do not lie evenly in memory become batch while what is left is wide.
@@ -160,18 +193,19 @@ struct Matcher {
     if (!find_sum() || !roles()) return false;
     look_at(c.a);
     look_at(c.b);
+    turn();
     const Store* s = candidate();
     Dim stride;
     split(c.n, [&](std::span<const int> x) {
       return (!s || (flat_stride(loop, c.c_address, x, stride) && stride.is(1))) &&
-             (!c.b.plain || flat_stride(loop, c.b.address, x, stride));
+             (!c.b.plain || flat_stride(loop, c.b.address, x, stride) || is_window(c.b, x));
     });
     split(c.m, [&](std::span<const int> x) {
       return (!s || flat_stride(loop, c.c_address, x, stride)) && (!c.a.plain || flat_stride(loop, c.a.address, x, stride));
     });
     for (auto [o, rows] : {std::pair{&c.a, &c.m}, std::pair{&c.b, &c.n}})
       if (o->plain)
-        o->plain = flat_stride(loop, o->address, *rows, o->row) && flat_stride(loop, o->address, c.k, o->step);
+        find_strides(*o, *rows);
     if (s && !(flat_stride(loop, c.c_address, c.n, stride) && stride.is(1) && flat_stride(loop, c.c_address, c.m, c.c_row)))
       c.in_place = -1;
     c.epilogue = !(c.in_place >= 0 && loop.stores.size() == 1 && loop.stores[0].value == c.sum);

@@ -17,9 +17,14 @@ struct Contraction {
     ValueId value = no_value;  // the factor of the product
     // A plain load of the type that is computed in, whose address is base + row * (flat row) + step * (flat k).
     bool plain = false;
+    bool affine = false;  // such a load at any affine address
     uint32_t param = 0;
     Affine address;
     Dim row = 0, step = 0;
+    // Otherwise, of such a load with rows at a stride: how many of the last axes of k lie evenly in memory. 0: it is none.
+    int even_k = 0;
+    // The same where the rows are positions in an image: two axes, the inner one dense.
+    bool windows = false;
   };
   DType dtype = DType::f32;  // f32 or f64: of the sum
   ValueId sum = no_value;    // the reduction

@@ -22,11 +22,11 @@ static bool plan(const Loop& loop, const Target& target, ContractionMatch& match
   return match.matched && plan_gemm(match.contraction, target, plan, refusal);
 }
 
-std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal) {
+std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal, int roomy) {
   ContractionMatch match;
   GemmPlan p;
   if (!plan(loop, target, match, p, refusal)) return std::nullopt;
-  return GemmTemplate(loop, match.contraction, p).run();
+  return GemmTemplate(loop, match.contraction, p, uint32_t(roomy)).run();
 }
 
 bool provided(const Loop& loop, const Target& target, std::string& refusal) {

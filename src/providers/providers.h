@@ -10,7 +10,8 @@ namespace phlox {
 
 // A kernel for the loop (simplified: no axes of extent 1, adjacent axes merged), or nothing and why not. Nothing is
 // offered while PHLOX_PROVIDERS=off.
-std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal);
+// roomy: a parameter behind whose last element a vector more may be read; -1: none.
+std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal, int roomy = -1);
 
 // Whether some provider takes the loop: what decides if ops may be fused into a contraction.
 bool provided(const Loop& loop, const Target& target, std::string& refusal);
