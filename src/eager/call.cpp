@@ -10,6 +10,7 @@
 #include "eager/views.h"
 #include "ops/registry.h"
 #include "ops/host_args.h"
+#include "ops/staged.h"
 
 namespace phlox {
 
@@ -459,6 +460,42 @@ Tensors run_exact(const ExactEntry& e, const ExactCall& call) {
 
 }  // namespace
 
+namespace {
+
+// Stages are ordinary calls; their results are kept until the last one has run.
+class EagerStages final : public StagedCall {
+ public:
+  EagerStages(std::span<const Arg> given, Device* device) : device_(device) { args = given; }
+  DType dtype(const Arg& t) const override { return impl(t)->dtype; }
+  Ints sizes(const Arg& t) const override { return impl(t)->sizes; }
+  std::vector<Arg> call(std::string_view name, std::span<const Arg> a) override {
+    const OpInfo* op = find_op(name);
+    PHLOX_CHECK(op, "no op ", name);
+    std::vector<Arg> r;
+    for (Tensor& t : call_op(*op, a, device_)) {
+      r.push_back(tensor_arg(t));
+      keep_.push_back(std::move(t));
+    }
+    return r;
+  }
+  void assign(const Arg& to, const Arg& from) override {
+    const NoGrad guard;
+    phlox::assign(Tensor::share(impl(to)), detach(Tensor::share(impl(from))), "running statistics");
+  }
+  Tensors take() const {
+    Tensors r;
+    for (const Arg& a : results) r.push_back(Tensor::share(impl(a)));
+    return r;
+  }
+
+ private:
+  static TensorImpl* impl(const Arg& t) { return reinterpret_cast<TensorImpl*>(t.bits); }
+  Device* device_;
+  std::vector<Tensor> keep_;
+};
+
+}  // namespace
+
 Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
   ExactCall exact;
   const bool exact_possible = !given && exact.encode(op, args);
@@ -466,6 +503,10 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
     if (const ExactEntry* e = exact.find()) return run_exact(*e, exact);
   SmallVector<Arg, 8> full;
   fill_defaults(op, args, full);
+  if (op.op->record.staged) {
+    EagerStages stages(full, given);
+    if (op.op->record.staged(stages)) return stages.take();
+  }
   const CallKey key = make_key(op, full);
   Device& device = device_of(op, key, given);
   const Ref<Signature> s = find_signature(op, full, key);
@@ -501,7 +542,7 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args) {
   fill_defaults(op, args, full);
   const CallKey key = make_key(op, full);
   const bool recording = grad_enabled() && std::any_of(key.tensors.begin(), key.tensors.end(), wants_grad);
-  if (!recording && self->contiguous && !Tracer::current()) {
+  if (!recording && self->contiguous && !Tracer::current() && !op.op->record.staged) {
     // Straight into self where every element depends on its own place alone and no operand is shifted against it.
     const Ref<Signature> s = find_signature(op, full, key);
     bool safe = s->pointwise && !s->random && s->outputs.size() == 1 && s->outputs[0].dtype == self->dtype &&

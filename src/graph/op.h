@@ -27,6 +27,7 @@ class Vjp;
 class ElementContext;  // ops/element.h
 struct Sv;             // loop/builder.h
 struct Node;
+class StagedCall;      // ops/staged.h
 
 using Vals = SmallVector<Val, 2>;
 using TypeRule = void (*)(const Args& a, SmallVector<TensorType, 2>& results);
@@ -34,6 +35,7 @@ using ExpandRule = Vals (*)(const Args& a);
 using VjpRule = void (*)(Vjp& v);
 using LoopRule = Sv (*)(ElementContext& c, std::span<const Sv> index);
 using StoreRule = void (*)(ElementContext& c, uint32_t out_param);
+using StagedRule = bool (*)(StagedCall& c);  // false: these arguments need no stages
 using ReferenceRule = HostFunction;  // on whole tensors in host memory
 
 enum class Effects : uint8_t {
@@ -60,6 +62,7 @@ struct OpRecord {
   ExpandRule expand = nullptr;
   LoopRule loop = nullptr;
   StoreRule stores = nullptr;      // a loop op whose elements cannot be asked for one by one (scatter): its stores
+  StagedRule staged = nullptr;     // eager calls that are several calls: sizes that depend on data, operands that change
   ReferenceRule reference = nullptr;
   const char* native = nullptr;    // extern: name of its entry in native/
   VjpRule vjp = nullptr;

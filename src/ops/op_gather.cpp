@@ -1,5 +1,6 @@
 // Reading by index: gather, index_select, take, index and masks.
 #include "ops/indexing.h"
+#include "ops/staged.h"
 
 namespace phlox {
 
@@ -130,16 +131,46 @@ static Val index_of(const Args& a, Val x, const std::vector<Val>& given) {
   const Val g = gather(x, r.index, r.dims);
   return r.at == 0 ? g : permute(g, result_order(r, g.rank()));
 }
+// Masks among the indices become the positions of their true elements, which are then counted.
+static bool masks_to_positions(StagedCall& c, const char* op, int list) {
+  const Arg& given = c.args[size_t(list)];
+  bool any = false;
+  for (const Arg& i : given.items()) any = any || (i.kind == ArgKind::value && (c.dtype(i) == DType::boolean || c.dtype(i) == DType::u8));
+  if (!any) return false;
+  const Ints base = c.sizes(c.args[0]);
+  std::vector<Arg> index;
+  for (const Arg& i : given.items()) {
+    if (i.kind != ArgKind::value || (c.dtype(i) != DType::boolean && c.dtype(i) != DType::u8)) {
+      index.push_back(i);
+      continue;
+    }
+    const Ints shape = c.sizes(i);
+    for (size_t d = 0; d < shape.size(); ++d) {
+      const size_t at = index.size() + d;
+      if (at < base.size() && shape[d] == base[at]) continue;
+      fail(ErrorCode::invalid_argument, {.op = op, .fact = "a mask does not fit the tensor that it picks from",
+                                         .got = cat("size ", shape[d], " at dimension ", d, " of the mask"),
+                                         .expected = at < base.size() ? cat(base[at]) : "fewer dimensions"});
+    }
+    for (const Arg& column : c.call("nonzero_numpy", std::span(&i, 1))) index.push_back(column);
+  }
+  std::vector<Arg> args(c.args.begin(), c.args.end());
+  args[size_t(list)] = Arg::of_list(index);
+  c.results = c.call(op, args);
+  return true;
+}
 static constexpr Op op_index{{
     .schema = "index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
     .doc = "Elements of self at the positions that index tensors name; they broadcast together.",
     .expand = [](const Args& a) -> Vals { return {index_of(a, a[0], a.vals(1))}; },
+    .staged = [](StagedCall& c) { return masks_to_positions(c, "index.Tensor", 1); },
     .forms = Forms::out,
 }};
 static constexpr Op op_unsafe_index{{
     .schema = "_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
     .doc = "Same as index.",
     .expand = [](const Args& a) -> Vals { return {index_of(a, a[0], a.vals(1))}; },
+    .staged = [](StagedCall& c) { return masks_to_positions(c, "_unsafe_index.Tensor", 1); },
 }};
 // Out of range where masked: such indices are moved to 0 before they are used.
 static std::vector<Val> masked_indices(Val mask, const std::vector<Val>& index) {
@@ -182,12 +213,14 @@ static constexpr Op op_index_put{{
     .schema = "index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
     .doc = "self with values written (or added) at the positions that index tensors name.",
     .expand = [](const Args& a) -> Vals { return {put_at(a, a[0], a.vals(1), a[2], a.b(3))}; },
+    .staged = [](StagedCall& c) { return masks_to_positions(c, "index_put", 1); },
     .forms = Forms::both,
 }};
 static constexpr Op op_unsafe_index_put{{
     .schema = "_unsafe_index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
     .doc = "Same as index_put.",
     .expand = [](const Args& a) -> Vals { return {put_at(a, a[0], a.vals(1), a[2], a.b(3))}; },
+    .staged = [](StagedCall& c) { return masks_to_positions(c, "_unsafe_index_put", 1); },
 }};
 static constexpr Op op_unsafe_masked_put{{
     .schema = "_unsafe_masked_index_put_accumulate(Tensor self, Tensor mask, Tensor?[] indices, Tensor values) -> Tensor",

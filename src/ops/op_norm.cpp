@@ -1,6 +1,7 @@
 // Normalisations. Forward and dX are each one chain of maps and reductions over the same dims, so that each becomes one
 // row kernel; the statistics are results, which the gradient reads again.
 #include "ops/composite.h"
+#include "ops/staged.h"
 
 namespace phlox {
 
@@ -147,11 +148,22 @@ static void check_channels(const Args& a, int count) {
       a.error(cat("'", a.op().schema.params[size_t(i)].name, "' needs one number per channel"), shape_of(a[i]), cat("[", x.size(1), "]"));
 }
 
+// In training the running statistics that were given take those of the batch in. The first `count` results are the op's.
+static bool update_running(StagedCall& c, int training, int count) {
+  const auto& a = c.args;
+  if (!a[size_t(training)].bits || a[3].is_none() || a[4].is_none() || c.sizes(a[0]).size() < 2) return false;
+  const Arg args[] = {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]};
+  const std::vector<Arg> r = c.call("_native_batch_norm_legit_functional", args);
+  c.assign(a[3], r[3]);
+  c.assign(a[4], r[4]);
+  c.results.assign(r.begin(), r.begin() + count);
+  return true;
+}
 static constexpr Op op_native_batch_norm{{
     .schema = "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, "
               "bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
     .doc = "Normalises each channel: by the statistics of the batch in training, which are also given (mean and rstd), and "
-           "otherwise by the running ones. Running statistics are not changed here: see _native_batch_norm_legit_functional.",
+           "otherwise by the running ones, which training changes.",
     .type = type_by_expand,
     .expand = [](const Args& a) -> Vals {
       check_channels(a, 4);
@@ -173,6 +185,7 @@ static constexpr Op op_native_batch_norm{{
       if (b) hat = hat + channel(b, x);
       return {cast_like(hat, a[0]), mean, rstd};
     },
+    .staged = [](StagedCall& c) { return update_running(c, 5, 3); },
     .vjp = [](Vjp& v) {
       const Args a = v.args();
       const Val x = widen(v.in(0)), g = widen(grad_or_zeros(v)), w = a.optional(1);
@@ -202,6 +215,7 @@ static constexpr Op op_batch_norm_legit{{
               "bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
     .doc = "As native_batch_norm, with running statistics.",
     .expand = [](const Args& a) { return batch_norm_of(a, a.raw(3), a.raw(4), 5); },
+    .staged = [](StagedCall& c) { return update_running(c, 5, 3); },
 }};
 static constexpr Op op_batch_norm_no_stats{{
     .schema = "_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, "
@@ -249,6 +263,18 @@ static constexpr Op op_batch_norm{{
       // Nothing to normalise; ATen lets such input have any rank.
       if (a[0].rank() < 2 && dim_eq(a[0].numel(), 0)) return {copy(a[0])};
       return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]};
+    },
+    .staged = [](StagedCall& c) { return update_running(c, 5, 1); },
+}};
+static constexpr Op op_batch_norm_with_update{{
+    .schema = "_batch_norm_with_update(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, "
+              "float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor)",
+    .doc = "native_batch_norm in training, with an empty last result.",
+    .expand = [](const Args& a) -> Vals {
+      Vals r = call(a.builder(), "native_batch_norm",
+                    {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), Arg::of_bool(true), a.raw(5), a.raw(6)});
+      r.push_back(full(a.builder(), {0}, DType::u8, 0));
+      return r;
     },
 }};
 
@@ -328,7 +354,7 @@ static constexpr Op op_instance_norm{{
 
 static const Op* const norm_ops[] = {
     &op_native_layer_norm, &op_layer_norm, &op_fused_rms_norm, &op_rms_norm, &op_native_batch_norm, &op_batch_norm_legit,
-    &op_batch_norm_no_stats, &op_batch_norm_no_training, &op_batch_norm_functional, &op_batch_norm, &op_native_group_norm,
+    &op_batch_norm_no_stats, &op_batch_norm_no_training, &op_batch_norm_functional, &op_batch_norm, &op_batch_norm_with_update, &op_native_group_norm,
     &op_group_norm, &op_instance_norm};
 OpFamily norm_family() { return norm_ops; }
 

@@ -6,6 +6,7 @@
 #include "ops/host_dispatch.h"
 #include "ops/indexing.h"
 #include "ops/search.h"
+#include "ops/staged.h"
 
 namespace phlox {
 
@@ -289,6 +290,21 @@ static constexpr Op op_masked_select{{
       t.shape = {0};
       out.push_back(t);
     },
+    // By index, which has a gradient.
+    .staged = [](StagedCall& c) {
+      const Ints x = c.sizes(c.args[0]), m = c.sizes(c.args[1]);
+      if (c.dtype(c.args[1]) != DType::boolean || x.empty()) return false;
+      Arg both[] = {c.args[0], c.args[1]};
+      if (x != m) {
+        const Arg pair = Arg::of_list(both);
+        const std::vector<Arg> r = c.call("broadcast_tensors", std::span(&pair, 1));
+        both[0] = r[0];
+        both[1] = r[1];
+      }
+      const Arg args[] = {both[0], Arg::of_list(std::span(both + 1, 1))};
+      c.results = c.call("index.Tensor", args);
+      return true;
+    },
     .reference = [](HostCall& c) {
       const HostTensor &x = c.tensor(0), &m = c.tensor(1);
       const size_t rank = std::max(x.shape.size(), m.shape.size());
@@ -350,9 +366,77 @@ static constexpr Op op_repeats{{
     .effects = Effects::host_read,
 }};
 
+static void repeat_reference(HostCall& c) {
+  const HostTensor &x = c.tensor(0), &r = c.tensor(1);
+  Ints shape = x.shape;
+  if (!c.has(2)) shape = {x.numel()};
+  const size_t d = c.has(2) ? size_t(wrap_dim(c.i(2), int(shape.size()), "repeat_interleave")) : 0;
+  std::vector<int64_t> times, from;
+  with_values(r, [&](auto* p) { for (int64_t i = 0; i < r.numel(); ++i) times.push_back(int64_t(p[i])); });
+  for (int64_t i = 0; i < shape[d]; ++i) from.insert(from.end(), size_t(times[times.size() == 1 ? 0 : size_t(i)]), i);
+  int64_t outer = 1, inner = dtype_bytes(x.dtype);
+  for (size_t k = 0; k < shape.size(); ++k) (k < d ? outer : inner) *= k == d ? 1 : shape[k];
+  const int64_t n = shape[d], m = int64_t(from.size());
+  shape[d] = m;
+  HostTensor out = make_host_tensor(x.dtype, shape);
+  for (int64_t o = 0; o < outer; ++o)
+    for (int64_t i = 0; i < m; ++i)
+      std::memcpy(static_cast<char*>(out.data) + (o * m + i) * inner, static_cast<const char*>(x.data) + (o * n + from[size_t(i)]) * inner, size_t(inner));
+  c.out[0] = out;
+}
+// self, repeats, dim, output_size
+static constexpr Op op_repeat_interleave{{
+    .schema = "repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor",
+    .doc = "Every slice along dim repeated as often as repeats says; without dim self counts as one-dimensional.",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      if (!a.has(2)) t.shape = {0};
+      out.push_back(t);
+    },
+    .staged = [](StagedCall& c) {
+      Arg self = c.args[0], repeats = c.args[1], dim = c.args[2];
+      if (dim.is_none()) {
+        const Arg all[] = {Arg::of_dim(-1)};
+        const Arg args[] = {self, Arg::of_list(all)};
+        self = c.call("reshape", args)[0];
+        dim = Arg::of_dim(0);
+      }
+      const Ints sizes = c.sizes(self), given = c.sizes(repeats);
+      const int64_t d = wrap_dim(dim.as_dim().value(), int(sizes.size()), "repeat_interleave");
+      if (given.empty() || given[0] == 1) {
+        const Arg size[] = {Arg::of_dim(sizes[d])};
+        const Arg flat[] = {repeats, Arg::of_list(size)};
+        repeats = c.call("expand", flat)[0];
+      } else if (given[0] != sizes[d]) {
+        fail(ErrorCode::invalid_argument, {.op = "repeat_interleave", .fact = "repeats needs one number, or one for each slice",
+                                           .got = cat(given[0], " numbers"), .expected = cat("1 or ", sizes[d])});
+      }
+      const Arg one[] = {repeats};
+      const Arg args[] = {self, dim, c.call("repeat_interleave.Tensor", one)[0]};
+      c.results = c.call("index_select", args);
+      return true;
+    },
+    .reference = repeat_reference,
+    .effects = Effects::host_read,
+}};
+static constexpr Op op_repeat_interleave_int{{
+    .schema = "repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor",
+    .doc = "Every slice along dim repeated; without dim self counts as one-dimensional.",
+    .expand = [](const Args& a) -> Vals {
+      const Val x = a.has(2) ? a[0] : reshape(a[0], {a[0].numel()});
+      if (x.rank() == 0) return {broadcast_to(reshape(x, {1}), {a.d(1)})};
+      const int d = a.has(2) ? a.dim(2, x.rank()) : 0;
+      Dims shape = x.shape();
+      shape[d] = shape[d] * a.d(1);
+      return {reshape(expand_at(x, d + 1, a.d(1)), shape)};
+    },
+}};
+
 static const Op* const search_ops[] = {
     &op_search, &op_searchsorted, &op_searchsorted_scalar, &op_bucketize, &op_bucketize_scalar, &op_isin, &op_isin_ts, &op_isin_st,
-    &op_histc, &op_histogram, &op_bincount, &op_nonzero, &op_argwhere, &op_nonzero_numpy, &op_where, &op_masked_select, &op_repeats};
+    &op_histc, &op_histogram, &op_bincount, &op_nonzero, &op_argwhere, &op_nonzero_numpy, &op_where, &op_masked_select, &op_repeats,
+    &op_repeat_interleave, &op_repeat_interleave_int};
 OpFamily search_family() { return search_ops; }
 
 }  // namespace phlox
