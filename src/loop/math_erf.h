@@ -30,13 +30,14 @@ struct TailRatio {
   V inverse, error;
 };
 template <ScalarValue V>
-TailRatio<V> tail_ratio(const Two<V>& t) {
-  bool wide = is_f64(t.hi);
-  V c = k(t.hi, 0.75), one = k(t.hi, 1);
-  V d = t.hi + c;
-  V d_lo = (t.hi - (d - c)) + t.lo;  // c is so coarse that d - c is exact
+TailRatio<V> tail_ratio(const V& t, const V* t_lo = nullptr) {
+  bool wide = is_f64(t);
+  V c = k(t, 0.75), one = k(t, 1);
+  V d = t + c;
+  V d_lo = t - (d - c);  // c is so coarse that d - c is exact
+  if (t_lo) d_lo = d_lo + *t_lo;
   V inverse = one / d;
-  V u = t.hi / (t.hi + k(c, wide ? 5 : 2.5));
+  V u = t / (t + k(c, wide ? 5 : 2.5));
   V v = u - k(u, 0.4375);
   V p = wide ? math::poly(v, {0.16962069076175637,  -0.63654675306304287, 1.3308096447591464,  -2.0379938159885342,
                               2.3924112026153166,   -2.1055359692924283,  1.2450942385022208,  -0.2763045732725537,
@@ -54,21 +55,20 @@ TailRatio<V> tail_ratio(const Two<V>& t) {
 // Phi(-t) e^(t^2/2) for t >= 0.
 template <ScalarValue V>
 V normal_ratio(const V& t) {
-  TailRatio<V> r = math::tail_ratio(Two<V>{t, k(t, 0)});
+  TailRatio<V> r = math::tail_ratio(t);
   V q = r.bracket.hi * r.inverse;
   return q + fma(fma(r.bracket.hi, r.error, r.bracket.lo), r.inverse, fma(r.bracket.hi, r.inverse, -q));
 }
 
-// Phi(-t) for t = t.hi + t.lo in [0, 39] (f64) or [0, 14.5] (f32), given square = t^2/2.
+// Phi(-t) for t = t + t_lo in [0, 39] (f64) or [0, 14.5] (f32), given square = t^2/2 and the ratio at t.
 template <ScalarValue V>
-Scaled<V> normal_tail(const Two<V>& t, const Two<V>& square) {
-  TailRatio<V> ratio = math::tail_ratio(t);
+Scaled<V> normal_tail(const TailRatio<V>& ratio, const Two<V>& square) {
   V g = ratio.bracket.hi;
   V low = -square.lo;
   ExpParts<V> e = math::exp_reduce(-square.hi, &low);
   // That times e^r, again with what the sum lost.
-  V n = fma(g, e.r, g);
-  V n_lo = fma(g, e.r, g - n) + fma(g, fma(e.r * e.r, math::tail_q(e.r), e.r_lo), ratio.bracket.lo);
+  V n = fma(g, e.head, g);
+  V n_lo = fma(g, e.head, g - n) + fma(g, fma(e.r * e.r, math::tail_q(e.r), e.low), ratio.bracket.lo);
   V q = n * ratio.inverse;
   V q_lo = fma(fma(n, ratio.error, n_lo), ratio.inverse, fma(n, ratio.inverse, -q));
   // The mantissa is below 1/2, so where 2^n itself vanishes the result does too.
@@ -77,7 +77,7 @@ Scaled<V> normal_tail(const Two<V>& t, const Two<V>& square) {
 template <ScalarValue V>
 Scaled<V> normal_tail(const V& x) {
   V t = math::at_most(abs(x), is_f64(x) ? 39.0 : 14.5);
-  return math::normal_tail(Two<V>{t, k(t, 0)}, math::two_product(t, t * k(t, 0.5)));
+  return math::normal_tail(math::tail_ratio(t), math::two_product(t, t * k(t, 0.5)));
 }
 
 // whole - tail where `upper`, the tail elsewhere: rounded once either way.
@@ -111,7 +111,7 @@ V erfc(const V& x) {
   V y = math::at_most(abs(x), d ? 27.4 : 10.2);
   Two<V> t = math::two_product(y, k(x, d ? 0x1.6a09e667f3bcdp+0 : 0x1.6a09e6p+0));
   t.lo = fma(y, k(x, d ? -0x1.bdd3413b26456p-54 : 0x1.9fcef4p-26), t.lo);
-  Scaled<V> s = math::normal_tail(t, math::two_product(y, y));
+  Scaled<V> s = math::normal_tail(math::tail_ratio(t.hi, &t.lo), math::two_product(y, y));
   s.scale = s.scale + s.scale;
   return math::one_of_two_sides(s, lt(x, k(x, 0)), 2);
 }

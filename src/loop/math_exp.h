@@ -7,10 +7,10 @@
 
 namespace phlox::math {
 
-// x = n ln2 + r + r_lo; n is carried as the integer bits of a shifted float.
+// x = n ln2 + r + r_lo = n ln2 + head + low, head exact; n is carried as the integer bits of a shifted float.
 template <ScalarValue V>
 struct ExpParts {
-  V shifted, r, r_lo;
+  V shifted, r, r_lo, head, low;
 };
 
 // `extra`, if given, is a low part of x.
@@ -21,11 +21,11 @@ ExpParts<V> exp_reduce(const V& x, const V* extra = nullptr) {
   V shifted = fma(x, k(x, 0x1.71547652b82fep+0), shift);
   V n = shifted - shift;
   // The high part of ln2 has so few bits that n * high is exact; so is the difference.
-  V r0 = fma(n, k(x, d ? -0x1.62e42fefa0000p-1 : -0x1.62e4p-1), x);
+  V head = fma(n, k(x, d ? -0x1.62e42fefa0000p-1 : -0x1.62e4p-1), x);
   V low = k(x, d ? -0x1.cf79abc9e3b3ap-40 : -0x1.7f7d1cp-20);
   low = extra ? fma(n, low, *extra) : n * low;
-  V r = r0 + low;
-  return {shifted, r, low - (r - r0)};
+  V r = head + low;
+  return {shifted, r, low - (r - head), head, low};
 }
 // q(r) of e^r = 1 + r + r^2 q(r).
 template <ScalarValue V>
