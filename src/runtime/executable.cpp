@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/event.h"
+#include "base/hash.h"
 #include "base/root.h"
 #include "base/trace.h"
 #include "loop/interpret.h"
@@ -24,8 +25,10 @@ const Executable::Plan& Executable::plan(const Ints& symbols) {
   if (const Plan* last = last_plan_.load(std::memory_order_acquire); last && last->symbols == symbols) return *last;
   std::lock_guard lock(mutex_);
   const Plan* found = nullptr;
-  for (auto& p : plans_) if (p->symbols == symbols) found = p.get();
-  if (!found) found = plans_.emplace_back(make_plan(symbols)).get();
+  const uint64_t hash = hash_bytes(symbols.data(), symbols.size() * sizeof(int64_t));
+  for (auto [it, end] = plans_.equal_range(hash); it != end; ++it)
+    if (it->second->symbols == symbols) found = it->second.get();
+  if (!found) found = plans_.emplace(hash, make_plan(symbols))->second.get();
   last_plan_.store(found, std::memory_order_release);
   return *found;
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "device/device.h"
@@ -57,7 +58,7 @@ class Executable : public RefCounted {
   std::vector<std::atomic<void*>> entries_;
   std::vector<Ref<Module>> modules_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Plan>> plans_;
+  std::unordered_multimap<uint64_t, std::unique_ptr<Plan>> plans_;  // by a hash of the symbols
   std::atomic<const Plan*> last_plan_{nullptr};  // looked at before the lock is taken
   std::vector<std::unique_ptr<Loop>> loops_;  // parsed on demand for the interpreter
 };
