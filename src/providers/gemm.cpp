@@ -8,6 +8,8 @@
 namespace phlox {
 
 namespace {
+constexpr int64_t most_shared = 1 << 20;  // elements of A that are kept packed for all batch items
+
 bool known(Kv v) { return v.b->inst(v).op == KOp::constant; }
 int64_t value_of(Kv v) { return v.b->inst(v).imm; }
 Kv equal(Kv a, Kv b) {  // conditions on constants fold, so that only tiles that occur are written
@@ -32,7 +34,13 @@ GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPla
   at = std::max(at, ((plan.one_pass() ? panel : plan.most_columns + panel) * chain_chunk + vl + 15) / 16 * 16);
   stage_stride_ = chain_chunk + vl;
   rows_of_a_ = !c.a.plain && vector_over_k(c.a, c.m);
-  place(tiles_at_, plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * (rows_of_a_ ? stage_stride_ : chain_chunk) + vl);
+  AxisMask batch = 0;
+  for (int a : c.batch) batch |= AxisMask(1) << a;
+  const bool fixed = !plan.any_size && c.batch_size.is_const() && c.batch_size.value() > 1;
+  shared_a_ = fixed && !plan.direct_a && !(loop.depends[c.a.value] & batch) && plan.row_blocks.is(1) && plan.sub_tiles * plan.mr >= plan.most_rows &&
+              (rows + plan.mr) * c.k_size.value() <= most_shared;
+  const int64_t chunks = shared_a_ ? (c.k_size.value() + chain_chunk - 1) / chain_chunk : 1;
+  place(tiles_at_, chunks * (plan.direct_a ? 0 : std::min<int64_t>(plan.sub_tiles * plan.mr, rows + plan.mr) * (rows_of_a_ ? stage_stride_ : chain_chunk) + vl));
   const bool computed = !c.a.plain || !c.b.plain;
   place(stage_at_, computed ? std::max<int64_t>(panel, plan.mr + 1) * stage_stride_ : 0);
   sums_stride_ = plan.most_columns + vl;  // rows that do not fall into one set of the cache
@@ -130,12 +138,53 @@ void GemmTemplate::leaf(KTile::Kind kind, int rows, int vectors, int flags, std:
 // --- work items
 
 Kernel GemmTemplate::run() {
+  if (shared_a_) pack_shared();
   const Kv number = b_.begin_for(b_.item_begin(), b_.item_end(), index(1));
   body_.open();
   item(number);
   body_.close();
   b_.end();
   return b_.finish();
+}
+
+// The address of the first element of the batch item.
+Kv GemmTemplate::base_of(const Affine& a) {
+  Kv sum = b_.dim(a.base);
+  for (int axis : c_.batch) {
+    const Dim k = a.coefficient(axis);
+    if (!k.is(0)) sum = sum + body_.position(axis) * b_.dim(k);
+  }
+  return sum;
+}
+
+GemmTemplate::Tiles GemmTemplate::tiles_of(Kv rows) {
+  Tiles t;
+  const Kv mr = index(plan_.mr);
+  t.count = divide(rows + mr - index(1), mr);
+  t.low = divide(rows, t.count);
+  t.high = rows - t.low * t.count;
+  const Kv more = known(t.high) ? b_.bits(DType::boolean, value_of(t.high) > 0) : lt(index(0), t.high);
+  const Kv most = t.low + known_select(more, index(1), index(0));
+  t.most = plan_.any_size ? (most + index(1)) & index(-2) : most;
+  return t;
+}
+
+// All of A, before the first work item.
+void GemmTemplate::pack_shared() {
+  body_.open();
+  if (c_.a.affine) a_base_ = base_of(c_.a.address);
+  Block b;
+  b.m0 = b.n0 = b.columns = index(0);
+  b.rows = b_.dim(c_.m_size);
+  const Tiles t = tiles_of(b.rows);
+  const Kv k = b_.dim(c_.k_size);
+  loop(index(0), k, chain_chunk, [&](Kv from) {
+    Chunk c;
+    c.from = from;
+    c.count = least(k - from, index(chain_chunk));
+    pack_tiles(b, t, c, index(0), t.count);
+  });
+  body_.close();
 }
 
 // One block of the results of one batch item.
@@ -157,20 +206,12 @@ void GemmTemplate::item(Kv number) {
   b.n0 = one_n ? index(0) : cut(vectors, ni, nn) * vl;
   b.columns = (one_n ? n : least(n, cut(vectors, ni + index(1), nn) * vl)) - b.n0;
 
-  const auto base = [&](const Affine& a) {
-    Kv sum = b_.dim(a.base);
-    for (int axis : c_.batch) {
-      const Dim k = a.coefficient(axis);
-      if (!k.is(0)) sum = sum + body_.position(axis) * b_.dim(k);
-    }
-    return sum;
-  };
-  if (c_.a.affine) a_base_ = base(c_.a.address);
-  if (c_.b.affine) b_base_ = base(c_.b.address);
+  if (c_.a.affine && !shared_a_) a_base_ = base_of(c_.a.address);
+  if (c_.b.affine) b_base_ = base_of(c_.b.address);
   if (c_.in_place >= 0) {
     c_buffer_ = body_.buffer(loop_.stores[size_t(c_.in_place)].param, true);
     c_stride_ = b_.dim(c_.c_row);
-    c_base_ = base(c_.c_address) + b.m0 * c_stride_ + b.n0;
+    c_base_ = base_of(c_.c_address) + b.m0 * c_stride_ + b.n0;
   } else {
     c_buffer_ = scratch_;
     c_stride_ = index(sums_stride_);
@@ -218,13 +259,7 @@ void GemmTemplate::few_rows(const Block& b, int rows) {
 }
 
 void GemmTemplate::block(const Block& b) {
-  Tiles t;
-  const Kv mr = index(plan_.mr);
-  t.count = divide(b.rows + mr - index(1), mr);
-  t.low = divide(b.rows, t.count);
-  t.high = b.rows - t.low * t.count;
-  const Kv most = t.low + known_select(known(t.high) ? b_.bits(DType::boolean, value_of(t.high) > 0) : lt(index(0), t.high), index(1), index(0));
-  t.most = plan_.any_size ? (most + index(1)) & index(-2) : most;
+  const Tiles t = tiles_of(b.rows);
   const Kv k = b_.dim(c_.k_size), to = known(k) ? k : b_.op(Scalar::max, k, index(1));
   loop(index(0), to, chain_chunk, [&](Kv from) {
     Chunk c;
@@ -373,14 +408,16 @@ void GemmTemplate::pack_computed(const Operand& o, const Axes& axes, Kv first, K
 
 // Where a packed tile of A lies. As [k][rows], or as rows.
 Kv GemmTemplate::tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0) {
-  if (rows_of_a_) return index(tiles_at_) + (tile_row(t, tile) - tile_row(t, t0)) * index(stage_stride_);
-  return index(tiles_at_) + (tile - t0) * t.most * c.count;
+  Kv at = index(tiles_at_);
+  if (shared_a_) at = at + (rows_of_a_ ? divide(c.from, index(chain_chunk)) * index(stage_stride_) * b_.dim(c_.m_size) : c.from * t.count * t.most);
+  if (rows_of_a_) return at + (tile_row(t, tile) - tile_row(t, t0)) * index(stage_stride_);
+  return at + (tile - t0) * t.most * c.count;
 }
 
 void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1) {
   if (rows_of_a_) {
     const Kv r0 = tile_row(t, t0);
-    return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, index(tiles_at_));
+    return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, tile_place(t, c, t0, t0));
   }
   loop(t0, t1, 1, [&](Kv tile) {
     const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
@@ -394,7 +431,7 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
   if (c_.b.windows) make_table(c);
   loop(zero, t.count, plan_.sub_tiles, [&](Kv t0) {
     const Kv t1 = least(t0 + index(plan_.sub_tiles), t.count);
-    if (!plan_.direct_a) pack_tiles(b, t, c, t0, t1);
+    if (!plan_.direct_a && !shared_a_) pack_tiles(b, t, c, t0, t1);
     const Kv vectors = divide(b.columns + vl - index(1), vl), w = index(plan_.width);
     const Kv panels = divide(vectors + w - index(1), w);
     loop(zero, panels, 1, [&](Kv number) {

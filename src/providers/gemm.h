@@ -38,6 +38,8 @@ class GemmTemplate {
 
   // --- the parts of docs/gemm.md
   void item(Kv number);
+  void pack_shared();
+  Tiles tiles_of(Kv rows);
   void block(const Block& b);
   void few_rows(const Block& b, int rows);
   void chunk(const Block& b, const Tiles& t, const Chunk& c);
@@ -71,7 +73,9 @@ class GemmTemplate {
   uint32_t scratch_ = 0, c_buffer_ = 0;
   int64_t panels_at_ = 0, tiles_at_ = 0, stage_at_ = 0, sums_at_ = 0, table_at_ = 0;  // places in the scratch memory, in elements
   int64_t sums_stride_ = 0, stage_stride_ = 0;
+  bool shared_a_ = false;   // A is the same in every batch item: it is packed once a call, all of k
   bool rows_of_a_ = false;  // A is computed along k and read as rows
+  Kv base_of(const Affine& a);
   Kv a_base_, b_base_, c_base_, c_stride_;
 };
 
