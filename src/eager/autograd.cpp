@@ -131,6 +131,11 @@ void check_can_mutate(const TensorImpl& t, const char* op) {
   if (grad_enabled() && t.requires_grad && is_leaf(t))
     fail(ErrorCode::autograd, {.op = op, .fact = "a leaf that requires grad cannot be changed in place", .got = tensor_text(t),
                                .remedy = "do it under no_grad, or on a clone"});
+  if (!grad_enabled()) return;
+  for (const AutogradExtra* e = find_autograd_extra(t); e && e->base; e = find_autograd_extra(*e->base))
+    if (e->base->requires_grad && is_leaf(*e->base))
+      fail(ErrorCode::autograd, {.op = op, .fact = "a view of a leaf that requires grad cannot be changed in place",
+                                 .got = tensor_text(t), .remedy = "do it under no_grad, or on a clone"});
 }
 
 // --- records of views and of changes in place
@@ -163,7 +168,6 @@ struct UpdateNode final : GradNode {
   uint32_t view_result = 0;
   Ints symbols;
   std::vector<int64_t> numbers;
-  Tensor shape_of;  // a detached base: the view is taken of gradients of this layout
 
   const char* name() const override { return "assign"; }
   SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool) override {
@@ -206,13 +210,10 @@ static void replace_history(const Tensor& dst, Edge edge) {
   }
   auto node = make_ref<UpdateNode>();
   node->sequence = next_sequence();
-  node->view = e.view;
+  node->view = e.base->contiguous ? e.view : e.view->dense();  // it is taken of gradients
   node->view_result = e.view_result;
   node->symbols = e.view_symbols;
   node->numbers = e.view_numbers;
-  if (e.base->requires_grad && is_leaf(*e.base) && grad_enabled())
-    fail(ErrorCode::autograd, {.op = "assign", .fact = "a view of a leaf that requires grad cannot be changed in place",
-                               .got = tensor_text(*dst), .remedy = "do it under no_grad, or on a clone"});
   node->inputs = {gradient_edge(e.base), edge};
   replace_history(e.base, {node, 0});
   dst->requires_grad = true;

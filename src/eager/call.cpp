@@ -277,6 +277,9 @@ static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const Call
       // A result is kept detached: the tape must not own the tensor that owns it.
       t = v.index < s.outputs.size() ? detach(outputs[v.index]) : outputs[v.index];
     }
+    if (t && t->inference && !inference_enabled())
+      fail(ErrorCode::autograd, {.op = s.name, .fact = "a tensor made in inference mode cannot be kept for a gradient", .got = tensor_text(*t),
+                                 .remedy = "clone it outside inference mode"});
     if (t) saved.tensor.version = t->storage->version.load(std::memory_order_relaxed);
     node->saved.push_back(std::move(saved));
   }

@@ -298,6 +298,21 @@ Executable& Signature::executable(Device& device, const Ints& symbols) {
   return *found->executable;
 }
 
+Ref<Signature> Signature::dense() {
+  std::lock_guard lock(mutex_);
+  if (dense_) return dense_;
+  Graph g;
+  std::vector<GraphValue> inputs;
+  for (GraphValue v : graph.inputs()) {
+    TensorType t = graph.type(v);
+    t.strides.clear();
+    inputs.push_back(g.add_input(t, graph.is_number(v)));
+  }
+  g.set_outputs(inline_graph(g, graph, inputs, {}));
+  dense_ = signature_of_graph(name, std::move(g), env);
+  return dense_;
+}
+
 Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& symbols) {
   std::lock_guard lock(mutex_);
   auto& variants = recorded_[needs_grad];
