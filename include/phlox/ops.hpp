@@ -147,6 +147,10 @@ inline Tensor _adaptive_avg_pool3d(const Tensor& self, List<int64_t> output_size
   const detail::Slots s_output_size(output_size, true);
   return op_.call1({detail::slot(self), s_output_size.slot()});
 }
+inline std::tuple<Tensor, Tensor, Tensor, Tensor> _batch_norm_with_update(const Tensor& input, const Tensor& weight, const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, double momentum, double eps) {
+  static const detail::Op op_("_batch_norm_with_update");
+  return op_.call_tuple<4>({detail::slot(input), detail::slot(weight), detail::slot(bias), detail::slot(running_mean), detail::slot(running_var), detail::slot(momentum), detail::slot(eps)});
+}
 inline Tensor _conj(const Tensor& self) {
   static const detail::Op op_("_conj");
   return op_.call1({detail::slot(self)});
@@ -4599,6 +4603,14 @@ inline Tensor repeat_interleave(const Tensor& repeats, std::optional<int64_t> ou
   static const detail::Op op_("repeat_interleave.Tensor");
   return op_.call1({detail::slot(repeats), detail::slot(output_size)});
 }
+inline Tensor repeat_interleave(const Tensor& self, const Tensor& repeats, std::optional<int64_t> dim = std::nullopt, std::optional<int64_t> output_size = std::nullopt) {
+  static const detail::Op op_("repeat_interleave.self_Tensor");
+  return op_.call1({detail::slot(self), detail::slot(repeats), detail::slot(dim), detail::slot(output_size)});
+}
+inline Tensor repeat_interleave(const Tensor& self, int64_t repeats, std::optional<int64_t> dim = std::nullopt, std::optional<int64_t> output_size = std::nullopt) {
+  static const detail::Op op_("repeat_interleave.self_int");
+  return op_.call1({detail::slot(self), detail::slot(repeats), detail::slot(dim), detail::slot(output_size)});
+}
 inline Tensor replication_pad1d(const Tensor& self, List<int64_t> padding) {
   static const detail::Op op_("replication_pad1d");
   const detail::Slots s_padding(padding);
@@ -7181,6 +7193,8 @@ inline const Tensor& Tensor::remainder_(const Tensor& other) const { return v1::
 inline const Tensor& Tensor::remainder_(const Scalar& other) const { return v1::remainder_(*this, other); }
 inline Tensor Tensor::renorm(const Scalar& p, int64_t dim, const Scalar& maxnorm) const { return v1::renorm(*this, p, dim, maxnorm); }
 inline Tensor Tensor::repeat(List<int64_t> repeats) const { return v1::repeat(*this, repeats); }
+inline Tensor Tensor::repeat_interleave(const Tensor& repeats, std::optional<int64_t> dim, std::optional<int64_t> output_size) const { return v1::repeat_interleave(*this, repeats, dim, output_size); }
+inline Tensor Tensor::repeat_interleave(int64_t repeats, std::optional<int64_t> dim, std::optional<int64_t> output_size) const { return v1::repeat_interleave(*this, repeats, dim, output_size); }
 inline Tensor Tensor::replication_pad1d(List<int64_t> padding) const { return v1::replication_pad1d(*this, padding); }
 inline Tensor Tensor::replication_pad2d(List<int64_t> padding) const { return v1::replication_pad2d(*this, padding); }
 inline Tensor Tensor::replication_pad3d(List<int64_t> padding) const { return v1::replication_pad3d(*this, padding); }
