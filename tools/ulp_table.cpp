@@ -1,5 +1,6 @@
-// Prints the measured errors of the scalar functions as the table of docs/numerics.md: largest error in units in the
-// last place against MPFR on `samples` points a type, and for f32 over every `stride`-th number of all.
+// Prints the measured errors of the scalar functions as the table of docs/numerics.md: largest error in units
+// in the last place against MPFR on `samples` points a type, and for f32 over every `stride`-th number of
+// all.
 //
 // usage: ulp_table [samples [stride [function]]]
 #include <cstdio>

@@ -24,11 +24,12 @@ Two<V> select2(const B& c, const Two<V>& a, const Two<V>& b) {
 // asin(s) = s + s z P(z), z = s^2 <= 1/4: z P(z).
 template <ScalarValue V>
 V asin_tail(const V& z) {
-  return z * (is_f64(z) ? math::poly2(z, {0.16666666666665375, 0.075000000003449765, 0.044642856821821064,
-                                          0.030381959402002019, 0.022371751780075447, 0.017359798036298078,
-                                          0.013884326597022895, 0.012175100753075603, 0.0065028262329374217,
-                                          0.0195962649909764, -0.016329750018614541, 0.031983811472843737})
-                        : math::poly(z, {0.166667536, 0.0749524906, 0.0454767197, 0.0241473299, 0.042222321}));
+  return z * (is_f64(z)
+                  ? math::poly2(z, {0.16666666666665375, 0.075000000003449765, 0.044642856821821064,
+                                    0.030381959402002019, 0.022371751780075447, 0.017359798036298078,
+                                    0.013884326597022895, 0.012175100753075603, 0.0065028262329374217,
+                                    0.0195962649909764, -0.016329750018614541, 0.031983811472843737})
+                  : math::poly(z, {0.166667536, 0.0749524906, 0.0454767197, 0.0241473299, 0.042222321}));
 }
 // asin(sqrt((1 - |x|) / 2)) in two words, the part that both functions use for |x| > 1/2.
 template <ScalarValue V>
@@ -68,11 +69,12 @@ V atan_sum(const Two<V>& num, const Two<V>& den, const Two<V>& base) {
   V r = num.hi / den.hi;
   V r_lo = (fma(-r, den.hi, num.hi) + (num.lo - r * den.lo)) / den.hi;
   V z = r * r;
-  V tail = z * (is_f64(z) ? math::poly2(z, {-0.33333333333333198, 0.19999999999953766, -0.14285714280212172,
-                                            0.11111110784153379, -0.090908977754875386, 0.076920604941522627,
-                                            -0.066631068124355375, 0.05847906419164528, -0.05039368391661328,
-                                            0.03806584176807784, -0.017908248765081777})
-                          : math::poly(z, {-0.333333164, 0.199985296, -0.142444283, 0.105994485, -0.0609069541}));
+  V tail =
+      z * (is_f64(z) ? math::poly2(z, {-0.33333333333333198, 0.19999999999953766, -0.14285714280212172,
+                                       0.11111110784153379, -0.090908977754875386, 0.076920604941522627,
+                                       -0.066631068124355375, 0.05847906419164528, -0.05039368391661328,
+                                       0.03806584176807784, -0.017908248765081777})
+                     : math::poly(z, {-0.333333164, 0.199985296, -0.142444283, 0.105994485, -0.0609069541}));
   Two<V> head = math::fast_two_sum(base.hi, r);
   return head.hi + (head.lo + (base.lo + fma(r, tail, r_lo)));
 }
@@ -84,7 +86,8 @@ V atan(const V& x) {
   Two<V> plain{ax, zero}, unit{one, zero};
   Two<V> num = math::select2(far, Two<V>{-one, zero}, math::select2(near, plain, math::two_sum(ax, -one)));
   Two<V> den = math::select2(far, plain, math::select2(near, unit, math::two_sum(ax, one)));
-  Two<V> base = math::select2(far, math::k2(x, half_pi), math::select2(near, Two<V>{zero, zero}, math::k2(x, quarter_pi)));
+  Two<V> base = math::select2(far, math::k2(x, half_pi),
+                              math::select2(near, Two<V>{zero, zero}, math::k2(x, quarter_pi)));
   // At infinity the quotient is 0 but its remainder would be NaN.
   den.hi = math::at_most(den.hi, max_finite(x));
   V y = math::atan_sum(num, den, base);
@@ -109,8 +112,10 @@ V atan2(const V& y, const V& x) {
   ay = ay * factor;
   auto behind = lt(math::copy_sign(one, x), zero);
   auto steep = gt(ay, ax * k(x, 2.41421356237309504880)), flat = lt(ay, ax * k(x, 0.41421356237309504880));
-  Two<V> num = math::select2(steep, Two<V>{-ax, zero}, math::select2(flat, Two<V>{ay, zero}, math::two_sum(ay, -ax)));
-  Two<V> den = math::select2(steep, Two<V>{ay, zero}, math::select2(flat, Two<V>{ax, zero}, math::two_sum(ax, ay)));
+  Two<V> num =
+      math::select2(steep, Two<V>{-ax, zero}, math::select2(flat, Two<V>{ay, zero}, math::two_sum(ay, -ax)));
+  Two<V> den =
+      math::select2(steep, Two<V>{ay, zero}, math::select2(flat, Two<V>{ax, zero}, math::two_sum(ax, ay)));
   auto none = eq(larger, zero);
   den.hi = select(none, one, den.hi);
   num.hi = select(none, zero, num.hi);

@@ -1,9 +1,10 @@
 // Building blocks of the scalar functions: the value concept, constants, polynomials, double-word arithmetic.
 //
-// Every function of math_*.h is ONE text over a small value handle V, so the kernel compiler (V builds SSA), the
-// interpreter (V is a block of elements) and the tests (V is one number) compute the same bits.
-// Invariants: no control flow depends on values (branch-free, vectorises), no tables, IEEE arithmetic in the written
-// order, fused multiply-add exactly where fma() is written. Only f32 and f64 enter; 16-bit types compute in f32.
+// Every function of math_*.h is ONE text over a small value handle V, so the kernel compiler (V builds SSA),
+// the interpreter (V is a block of elements) and the tests (V is one number) compute the same bits.
+// Invariants: no control flow depends on values (branch-free, vectorises), no tables, IEEE arithmetic in the
+// written order, fused multiply-add exactly where fma() is written. Only f32 and f64 enter; 16-bit types
+// compute in f32.
 #pragma once
 #include <concepts>
 #include <cstdint>
@@ -11,13 +12,14 @@
 
 namespace phlox::math {
 
-// What V supplies, found by argument-dependent look-up. Comparisons give a boolean value, bits() an integer value of
-// the same size; those may be other C++ types than V. is_f64 is known while the text is built, never per element.
+// What V supplies, found by argument-dependent look-up. Comparisons give a boolean value, bits() an integer
+// value of the same size; those may be other C++ types than V. is_f64 is known while the text is built, never
+// per element.
 template <class V>
 concept ScalarValue = std::copyable<V> && requires(V a, V b, int n) {
   { a + b } -> std::same_as<V>;
   { a - b } -> std::same_as<V>;
-  { a * b } -> std::same_as<V>;
+  { a* b } -> std::same_as<V>;
   { a / b } -> std::same_as<V>;
   { -a } -> std::same_as<V>;
   { fma(a, b, a) } -> std::same_as<V>;
@@ -56,7 +58,8 @@ V poly(const V& x, std::initializer_list<double> c) {
   while (p != c.begin()) r = fma(r, x, k(x, *--p));
   return r;
 }
-// The same coefficients as two interleaved chains: half the latency for one more operation. For long f64 polynomials.
+// The same coefficients as two interleaved chains: half the latency for one more operation. For long f64
+// polynomials.
 template <ScalarValue V>
 V poly2(const V& x, std::initializer_list<double> c) {
   V z = x * x;
@@ -82,11 +85,13 @@ V at_least(const V& x, double lo) {
   return select(gt(l, x), l, x);
 }
 
-// An f64 value rounded to the f32 of `like`. Where f32 and f64 are different C++ types, the f64 instance of a text that
-// works in f64 for f32 still has to compile, though it never gets here.
+// An f64 value rounded to the f32 of `like`. Where f32 and f64 are different C++ types, the f64 instance of a
+// text that works in f64 for f32 still has to compile, though it never gets here.
 template <ScalarValue V, ScalarValue W>
 V narrow(const V&, const W& w) {
-  if constexpr (requires { { to_f32(w) } -> std::same_as<V>; }) {
+  if constexpr (requires {
+                  { to_f32(w) } -> std::same_as<V>;
+                }) {
     return to_f32(w);
   } else {
     return w;
@@ -123,8 +128,8 @@ V flip_sign_by(const V& value, const V& sign) {
   return from_bits(value, bits(value) ^ (b & ki(b, sign_mask(sign))));
 }
 
-// Adding this to |t| <= 2^21 (f32) or 2^50 (f64) rounds t to an integer that sits in the low mantissa bits: rounding and
-// conversion in one addition, also where the target has no 64-bit conversion.
+// Adding this to |t| <= 2^21 (f32) or 2^50 (f64) rounds t to an integer that sits in the low mantissa bits:
+// rounding and conversion in one addition, also where the target has no 64-bit conversion.
 template <ScalarValue V>
 double round_shift(const V& x) {
   return is_f64(x) ? 0x1.8p52 : 0x1.8p23;
@@ -144,8 +149,8 @@ template <ScalarValue V, class I>
 V power_of_two(const V& like, const I& n) {
   return from_bits(like, (n + ki(n, is_f64(like) ? 1023 : 127)) << mantissa_bits(like));
 }
-// p * 2^n, given n + 2 bias, for |n| < 1.9 * exponent range; rounds once (subnormal results included). The bias comes
-// before the halving because 64-bit arithmetic shifts are slow on AVX2.
+// p * 2^n, given n + 2 bias, for |n| < 1.9 * exponent range; rounds once (subnormal results included). The
+// bias comes before the halving because 64-bit arithmetic shifts are slow on AVX2.
 template <ScalarValue V, class I>
 V scale_biased(const V& p, const I& biased) {
   int m = mantissa_bits(p);
@@ -183,7 +188,8 @@ template <ScalarValue V>
 Two<V> times(const Two<V>& a, const Two<V>& b) {
   Two<V> p = math::two_product(a.hi, b.hi);
   return math::fast_two_sum(p.hi, fma(a.hi, b.lo, fma(a.lo, b.hi, p.lo)));
-}// (n.hi + n.lo) / (d.hi + d.lo): the quotient by the reciprocal, corrected by its remainder; d.hi's reciprocal must be
+}  // (n.hi + n.lo) / (d.hi + d.lo): the quotient by the reciprocal, corrected by its remainder; d.hi's
+   // reciprocal must be
 // normal. Costs one division and about four operations, and leaves little more than one rounding.
 template <ScalarValue V>
 V quotient(const Two<V>& n, const Two<V>& d) {

@@ -1,8 +1,8 @@
 // Bessel functions, modified Bessel functions, the Airy function and spherical j0. f32 computes in f64.
 //
-// Each half line is cut at one point: a Chebyshev series in x or x^2 near 0, and beyond it the asymptotic form with
-// series for its slowly varying factors. Errors are relative but for the zeros of J, Y and Ai(-x), where they are a few
-// 1e-16 of the local amplitude.
+// Each half line is cut at one point: a Chebyshev series in x or x^2 near 0, and beyond it the asymptotic
+// form with series for its slowly varying factors. Errors are relative but for the zeros of J, Y and Ai(-x),
+// where they are a few 1e-16 of the local amplitude.
 #pragma once
 #include <cstddef>
 
@@ -59,7 +59,8 @@ V i0e(const V& x) {
 }
 template <ScalarValue V>
 V i1e(const V& x) {
-  return math::through_f64(x, []<class W>(const W& v) { return math::flip_sign_by(math::i1e_positive(abs(v)), v); });
+  return math::through_f64(
+      x, []<class W>(const W& v) { return math::flip_sign_by(math::i1e_positive(abs(v)), v); });
 }
 template <ScalarValue V>
 V i0(const V& x) {
@@ -83,10 +84,13 @@ template <ScalarValue V>
 V modified_second(const V& x, int order, bool scaled) {
   V c = math::at_most(x, 2.0);
   V y = fma(c * c, k(x, 0.5), k(x, -1)), log_half = math::log(c * k(x, 0.5));
-  V inner = order == 0 ? fma(-log_half, math::chebyshev(y, series::i0_inner), math::chebyshev(y, series::k0_inner))
-                       : fma(log_half * c, math::chebyshev(y, series::i1_inner), math::chebyshev(y, series::k1_inner) / c);
+  V inner =
+      order == 0
+          ? fma(-log_half, math::chebyshev(y, series::i0_inner), math::chebyshev(y, series::k0_inner))
+          : fma(log_half * c, math::chebyshev(y, series::i1_inner), math::chebyshev(y, series::k1_inner) / c);
   V u = math::far_variable(x, 2);
-  V outer = (order == 0 ? math::chebyshev(u, series::k0e_outer) : math::chebyshev(u, series::k1e_outer)) / sqrt(x);
+  V outer =
+      (order == 0 ? math::chebyshev(u, series::k0e_outer) : math::chebyshev(u, series::k1e_outer)) / sqrt(x);
   if (scaled) {
     inner = inner * math::exp(c);
   } else {
@@ -115,7 +119,8 @@ V k1e(const V& x) {
 }
 
 // Hankel's form for x > 8: sqrt(2/(pi x)) (P cos chi - Q sin chi) and, for Y, (P sin chi + Q cos chi), with
-// chi = x - pi/4 or x - 3 pi/4, whose sine and cosine come from those of x without subtracting in the argument.
+// chi = x - pi/4 or x - 3 pi/4, whose sine and cosine come from those of x without subtracting in the
+// argument.
 template <ScalarValue V>
 V hankel(const V& x, int order, bool second) {
   V c = math::at_most(math::at_least(x, 8.0), 1e300);
@@ -152,7 +157,8 @@ V bessel_second(const V& x, int order) {
   V l = math::log(c), scale = k(x, 0.63661977236758134308);
   V near = order == 0
                ? fma(scale * l, math::chebyshev(y, series::j0_near), math::chebyshev(y, series::y0_near))
-               : fma(scale, l * c * math::chebyshev(y, series::j1_near) - k(x, 1) / c, c * math::chebyshev(y, series::y1_near));
+               : fma(scale, l * c * math::chebyshev(y, series::j1_near) - k(x, 1) / c,
+                     c * math::chebyshev(y, series::y1_near));
   V r = select(le(x, k(x, 8)), near, math::hankel(x, order, true));
   r = select(eq(x, k(x, 0)), k(x, -infinity), r);
   r = select(eq(x, k(x, infinity)), k(x, 0), r);
@@ -179,14 +185,16 @@ template <ScalarValue V>
 V airy_ai(const V& x) {
   return math::through_f64(x, []<class W>(const W& v) {
     W third = k(v, 1.0 / 3);
-    W middle = math::chebyshev(fma(math::at_most(math::at_least(v, -4.0), 2.0), third, third), series::airy_middle);
+    W middle =
+        math::chebyshev(fma(math::at_most(math::at_least(v, -4.0), 2.0), third, third), series::airy_middle);
     W t = math::at_least(abs(v), 2.0), root = sqrt(t);
     W zeta = k(v, 2.0 / 3) * t * root, fourth = sqrt(root);
     // The rounding of zeta is worth zeta ulps of e^-zeta: carry its low part.
     W root_lo = fma(-root, root, t) / (root + root);
     Two<W> product = math::two_product(t, root);
     product.lo = fma(t, root_lo, product.lo);
-    W zeta_lo = fma(product.hi, k(v, 2.0 / 3), -zeta) + fma(product.hi, k(v, 0x1.5555555555555p-55), product.lo * k(v, 2.0 / 3));
+    W zeta_lo = fma(product.hi, k(v, 2.0 / 3), -zeta) +
+                fma(product.hi, k(v, 0x1.5555555555555p-55), product.lo * k(v, 2.0 / 3));
     W e = math::exp(-zeta);
     W right = k(v, 0.28209479177387814347) / fourth * fma(e, -zeta_lo, e) *
               math::chebyshev(math::far_variable(zeta, 0x1.e2b7dddfefa66p+0), series::airy_right);

@@ -1,9 +1,9 @@
 // The normal distribution's family: erf, erfc, normal_cdf, gelu.
 //
 // All but erf near 0 come from one tail: for t >= 0, Phi(-t) = e^(-t^2/2) (c/2 + u T(u)) / (t + c), with
-// u = t / (t + a) and T a polynomial. With c = 3/4 the bracket stays between 0.37 and 0.47, so neither u nor T needs
-// more than the working precision. The square is split exactly, because a rounded square in an exponent costs t^2/2
-// units in the last place.
+// u = t / (t + a) and T a polynomial. With c = 3/4 the bracket stays between 0.37 and 0.47, so neither u nor
+// T needs more than the working precision. The square is split exactly, because a rounded square in an
+// exponent costs t^2/2 units in the last place.
 #pragma once
 #include "loop/math_exp.h"
 
@@ -19,8 +19,9 @@ struct Scaled {
 // exp_q, for f32 with one coefficient more.
 template <ScalarValue V>
 V tail_q(const V& r) {
-  return is_f64(r) ? math::exp_q(r)
-                   : math::poly(r, {0.5, 0.166666359, 0.0416665114, 0.00834156387, 0.00139305939, 0.000149801257});
+  return is_f64(r)
+             ? math::exp_q(r)
+             : math::poly(r, {0.5, 0.166666359, 0.0416665114, 0.00834156387, 0.00139305939, 0.000149801257});
 }
 
 // The bracket 3/8 + u T in two words, and 1 / (t + c) = inverse (1 + error).
@@ -39,13 +40,14 @@ TailRatio<V> tail_ratio(const V& t, const V* t_lo = nullptr) {
   V inverse = one / d;
   V u = t / (t + k(c, wide ? 5 : 2.5));
   V v = u - k(u, 0.4375);
-  V p = wide ? math::poly(v, {0.16962069076175637,  -0.63654675306304287, 1.3308096447591464,  -2.0379938159885342,
-                              2.3924112026153166,   -2.1055359692924283,  1.2450942385022208,  -0.2763045732725537,
-                              -0.27397912905955241, 0.2607765226475946,   -0.00044084503348010713,
-                              -0.11889426158520133, 0.033665611926935776, 0.053438297074856221,
-                              -0.025224125793375175, -0.02775047861576195, 0.014982243673992087,
-                              0.016931905339284927, -0.0081624168369787368, -0.010607907099241897,
-                              0.0044883681786560305, 0.0046264825464946745, -0.0022279922034825158})
+  V p = wide ? math::poly(v, {0.16962069076175637,    -0.63654675306304287,    1.3308096447591464,
+                              -2.0379938159885342,    2.3924112026153166,      -2.1055359692924283,
+                              1.2450942385022208,     -0.2763045732725537,     -0.27397912905955241,
+                              0.2607765226475946,     -0.00044084503348010713, -0.11889426158520133,
+                              0.033665611926935776,   0.053438297074856221,    -0.025224125793375175,
+                              -0.02775047861576195,   0.014982243673992087,    0.016931905339284927,
+                              -0.0081624168369787368, -0.010607907099241897,   0.0044883681786560305,
+                              0.0046264825464946745,  -0.0022279922034825158})
              : math::poly2(v, {0.200030327, -0.528405249, 0.42025876, 0.04180656, -0.20588544, -0.0532561913,
                                0.115011066, 0.0849458575, -0.0447761603, -0.067367062});
   V g = fma(u, p, k(c, 0.375));
@@ -94,8 +96,8 @@ template <ScalarValue V>
 V normal_cdf(const V& x) {
   return math::one_of_two_sides(math::normal_tail(x), gt(x, k(x, 0)), 1);
 }
-// x Phi(x). For negative x the factor x enters before the tail is scaled, so that results keep their accuracy down to
-// the last subnormal.
+// x Phi(x). For negative x the factor x enters before the tail is scaled, so that results keep their accuracy
+// down to the last subnormal.
 template <ScalarValue V>
 V gelu(const V& x) {
   Scaled<V> s = math::normal_tail(x);

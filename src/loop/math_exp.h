@@ -1,7 +1,7 @@
 // The exponential family: exp, exp2, expm1, sigmoid and its kin, tanh.
 //
-// All reduce x = n ln2 + r, |r| <= ln2/2, evaluate e^r - 1 = r + r^2 q(r), and scale by 2^n in two steps so that
-// subnormal results round once. Overflow gives inf, NaN stays NaN.
+// All reduce x = n ln2 + r, |r| <= ln2/2, evaluate e^r - 1 = r + r^2 q(r), and scale by 2^n in two steps so
+// that subnormal results round once. Overflow gives inf, NaN stays NaN.
 #pragma once
 #include "loop/math_base.h"
 
@@ -30,9 +30,10 @@ ExpParts<V> exp_reduce(const V& x, const V* extra = nullptr) {
 // q(r) of e^r = 1 + r + r^2 q(r).
 template <ScalarValue V>
 V exp_q(const V& r) {
-  return is_f64(r) ? math::poly2(r, {0.50000000000000111, 0.16666666666666416, 0.041666666666525548, 0.0083333333334898261,
-                                     0.0013888888944955948, 0.00019841269521282906, 2.4801491639728462e-5,
-                                     2.7557569753662814e-6, 2.7630792484546816e-7, 2.5006255220435839e-8})
+  return is_f64(r) ? math::poly2(r, {0.50000000000000111, 0.16666666666666416, 0.041666666666525548,
+                                     0.0083333333334898261, 0.0013888888944955948, 0.00019841269521282906,
+                                     2.4801491639728462e-5, 2.7557569753662814e-6, 2.7630792484546816e-7,
+                                     2.5006255220435839e-8})
                    : math::poly(r, {0.49999994, 0.166665152, 0.0416680872, 0.00836929958, 0.00138383347});
 }
 // The same, accurate relative to e^r - 1 itself.
@@ -82,11 +83,12 @@ V exp2(const V& x) {
   V shift = k(x, round_shift(x));
   V shifted = c + shift;
   V r = c - (shifted - shift);
-  V q = is_f64(x) ? math::poly2(r, {0.69314718055994529, 0.24022650695910069, 0.05550410866482338, 0.0096181291076302376,
-                                    0.0013333558146033009, 0.00015403530388864757, 1.5252734167675403e-5,
-                                    1.3215491349506258e-6, 1.0177931761908729e-7, 7.0529463868554679e-9,
-                                    4.4734293003344762e-10, 2.8723177358902511e-11})
-                  : math::poly(r, {0.693147242, 0.240226552, 0.0555027276, 0.00961706508, 0.0013417633, 0.00015822248});
+  V q = is_f64(x) ? math::poly2(r, {0.69314718055994529, 0.24022650695910069, 0.05550410866482338,
+                                    0.0096181291076302376, 0.0013333558146033009, 0.00015403530388864757,
+                                    1.5252734167675403e-5, 1.3215491349506258e-6, 1.0177931761908729e-7,
+                                    7.0529463868554679e-9, 4.4734293003344762e-10, 2.8723177358902511e-11})
+                  : math::poly(r, {0.693147242, 0.240226552, 0.0555027276, 0.00961706508, 0.0013417633,
+                                   0.00015822248});
   return math::exp_rescale(fma(r, q, k(x, 1)), shifted);
 }
 
@@ -117,8 +119,8 @@ V expm1(const V& x) {
 
 template <ScalarValue V>
 V tanh(const V& x) {
-  // tanh |x| = -m / (m + 1) with m = (e^(-2|x|) - 1) / 2, the quotient corrected by its remainder. Halves keep tiny
-  // and subnormal |x| exact.
+  // tanh |x| = -m / (m + 1) with m = (e^(-2|x|) - 1) / 2, the quotient corrected by its remainder. Halves
+  // keep tiny and subnormal |x| exact.
   V ax = math::at_most(abs(x), is_f64(x) ? 24.0 : 12.0);
   Two<V> m = math::half_expm1(k(x, -2) * ax);
   m = math::fast_two_sum(m.hi, m.lo);

@@ -1,7 +1,7 @@
 // The gamma family: lgamma, digamma, trigamma, polygamma of a fixed order, Hurwitz zeta. f32 computes in f64.
 //
-// Arguments are shifted by the recurrence into a strip where one polynomial or asymptotic series holds, with a fixed
-// number of masked steps; negative arguments are reflected.
+// Arguments are shifted by the recurrence into a strip where one polynomial or asymptotic series holds, with
+// a fixed number of masked steps; negative arguments are reflected.
 #pragma once
 #include "loop/math_log.h"
 #include "loop/math_normal.h"
@@ -29,11 +29,12 @@ SinCos<V> sin_cos_pi(const V& x) {
 // lgamma(2 + e) / (e (1 + e)) for |e| <= 1/2
 template <ScalarValue V>
 V lgamma_near_two(const V& e) {
-  return math::poly(e, {0.42278433509846713, -0.10031730167435396, 0.032965000621159028, -0.012384192193363116,
-                        0.0049986411643561856, -0.0021081308344686129, 0.0009153769362658451, -0.00040570738274513007,
-                        0.00018255235037728336, -8.3095357599706103e-5, 3.8172235222133167e-5, -1.7659545278599442e-5,
-                        8.199344524055427e-6, -3.8591579059691975e-6, 1.8995595937621099e-6, -8.1428050739467606e-7,
-                        2.0337734178025872e-7, -2.588882872642028e-7, 2.8394179373288444e-7});
+  return math::poly(
+      e, {0.42278433509846713, -0.10031730167435396, 0.032965000621159028, -0.012384192193363116,
+          0.0049986411643561856, -0.0021081308344686129, 0.0009153769362658451, -0.00040570738274513007,
+          0.00018255235037728336, -8.3095357599706103e-5, 3.8172235222133167e-5, -1.7659545278599442e-5,
+          8.199344524055427e-6, -3.8591579059691975e-6, 1.8995595937621099e-6, -8.1428050739467606e-7,
+          2.0337734178025872e-7, -2.588882872642028e-7, 2.8394179373288444e-7});
 }
 // lgamma of x > 0, relatively accurate also at its zeros 1 and 2.
 template <ScalarValue V>
@@ -114,9 +115,9 @@ V power_of(const V& x, int n) {
 }
 // Euler and Maclaurin's B_2j / (2j)!
 constexpr double bernoulli_over_factorial[12] = {
-    8.3333333333333333e-2,   -1.3888888888888889e-3, 3.3068783068783069e-5,   -8.2671957671957672e-7,
-    2.0876756987868099e-8,   -5.2841901386874932e-10, 1.3382536530684679e-11, -3.3896802963225829e-13,
-    8.5860620562778446e-15,  -2.1748686985580619e-16, 5.5090028283602295e-18, -1.3954464685812523e-19};
+    8.3333333333333333e-2,  -1.3888888888888889e-3,  3.3068783068783069e-5,  -8.2671957671957672e-7,
+    2.0876756987868099e-8,  -5.2841901386874932e-10, 1.3382536530684679e-11, -3.3896802963225829e-13,
+    8.5860620562778446e-15, -2.1748686985580619e-16, 5.5090028283602295e-18, -1.3954464685812523e-19};
 
 // zeta(s, q) for a fixed integer s >= 2 and q > 0, f64.
 template <ScalarValue V>
@@ -156,8 +157,9 @@ V trigamma(const V& x) {
   });
 }
 
-// The n-th derivative of digamma for a fixed n >= 1: (-1)^(n+1) n! zeta(n + 1, x); defined for x > 0, and at negative
-// integers infinite. Negative arguments go up by the recurrence only within (-6, 0), others give NaN, except n = 1.
+// The n-th derivative of digamma for a fixed n >= 1: (-1)^(n+1) n! zeta(n + 1, x); defined for x > 0, and at
+// negative integers infinite. Negative arguments go up by the recurrence only within (-6, 0), others give
+// NaN, except n = 1.
 template <ScalarValue V>
 V polygamma(int n, const V& x) {
   if (n == 0) return math::digamma(x);

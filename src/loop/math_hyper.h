@@ -6,7 +6,8 @@ namespace phlox::math {
 
 template <ScalarValue V>
 V sinh(const V& x) {
-  // With t = e^|x| - 1, sinh |x| = (t + t / (t + 1)) / 2; a quarter of t is finite up to the overflow of the result.
+  // With t = e^|x| - 1, sinh |x| = (t + t / (t + 1)) / 2; a quarter of t is finite up to the overflow of the
+  // result.
   V ax = math::at_most(abs(x), is_f64(x) ? 710.6 : 89.5);
   Two<V> h = math::scaled_expm1(ax, -2);
   Two<V> m = math::fast_two_sum(h.hi, h.lo);
@@ -70,7 +71,8 @@ V acosh(const V& x) {
   V s = sqrt(v);
   V s_lo = (fma(-s, s, v) + v_lo) / math::at_least(s + s, 0x1p-60);
   Two<V> w = math::two_sum(t.hi, s);
-  V y = math::log1p_two(select(huge, x, w.hi), select(huge, zero, w.lo + (t.lo + s_lo)), select(huge, one, zero));
+  V y = math::log1p_two(select(huge, x, w.hi), select(huge, zero, w.lo + (t.lo + s_lo)),
+                        select(huge, one, zero));
   y = select(eq(x, one), zero, select(lt(x, k(x, infinity)), y, x));
   return select(lt(x, one), k(x, not_a_number), y);
 }

@@ -1,8 +1,8 @@
 // The regularised incomplete gamma functions P(a, x) and Q(a, x) = 1 - P. f32 computes in f64.
 //
-// Four forms, all evaluated and one picked: the power series where x is below a (or small), the continued fraction
-// above it, Temme's uniform expansion where a > 20 and x is near a, and a series of its own for Q where x is small. Trip
-// counts are fixed at what full f64 accuracy needs in the worst corner of each region.
+// Four forms, all evaluated and one picked: the power series where x is below a (or small), the continued
+// fraction above it, Temme's uniform expansion where a > 20 and x is near a, and a series of its own for Q
+// where x is small. Trip counts are fixed at what full f64 accuracy needs in the worst corner of each region.
 #pragma once
 #include "loop/math_gamma.h"
 #include "loop/math_series.h"
@@ -78,7 +78,8 @@ V gamma_temme(const V& a, const V& x, bool upper) {
   V main = k(a, 0.5) * math::erfc((upper ? eta : -eta) * sqrt(c * k(a, 0.5)));
   return upper ? main + e : main - e;
 }
-// Q for small x, where 1 - P would cancel: -expm1(a log x - lgamma(1+a)) - x^a/Gamma(1+a) a sum (-x)^n / (n! (a + n)).
+// Q for small x, where 1 - P would cancel: -expm1(a log x - lgamma(1+a)) - x^a/Gamma(1+a) a sum (-x)^n / (n!
+// (a + n)).
 template <ScalarValue V>
 V gamma_small(const V& a, const V& x) {
   V sum = k(a, 0), term = k(a, 1);
@@ -124,12 +125,14 @@ V incomplete_gamma(const V& a, const V& x, bool upper) {
 // P(a, x), the lower function.
 template <ScalarValue V>
 V igamma(const V& a, const V& x) {
-  return math::through_f64(a, x, []<class W>(const W& b, const W& y) { return math::incomplete_gamma(b, y, false); });
+  return math::through_f64(
+      a, x, []<class W>(const W& b, const W& y) { return math::incomplete_gamma(b, y, false); });
 }
 // Q(a, x), the upper one.
 template <ScalarValue V>
 V igammac(const V& a, const V& x) {
-  return math::through_f64(a, x, []<class W>(const W& b, const W& y) { return math::incomplete_gamma(b, y, true); });
+  return math::through_f64(
+      a, x, []<class W>(const W& b, const W& y) { return math::incomplete_gamma(b, y, true); });
 }
 
 }  // namespace phlox::math

@@ -1,7 +1,7 @@
 // The logarithm family: log, log2, log10, log1p, and pow.
 //
-// All write x = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1 (exact), and log m = f + g(f). Subnormals are scaled
-// up first; log 0 = -inf, log of a negative number is NaN.
+// All write x = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1 (exact), and log m = f + g(f). Subnormals are
+// scaled up first; log 0 = -inf, log of a negative number is NaN.
 #pragma once
 #include "loop/math_exp.h"
 
@@ -31,13 +31,15 @@ LogParts<V> log_reduce(const V& x) {
 template <ScalarValue V>
 V log_tail(const V& f) {
   if (!is_f64(f))
-    return f * f * math::poly(f, {-0.499999881, 0.333333254, -0.250015974, 0.200019151, -0.166086823, 0.141836718,
-                                  -0.132501155, 0.128925234, -0.0758241266});
+    return f * f *
+           math::poly(f, {-0.499999881, 0.333333254, -0.250015974, 0.200019151, -0.166086823, 0.141836718,
+                          -0.132501155, 0.128925234, -0.0758241266});
   // log(1+f) = f - f^2/2 + s (f^2/2 + R(s^2)), s = f / (2 + f)
   V s = f / (f + k(f, 2));
   V z = s * s, h = f * f * k(f, 0.5);
-  V r = z * math::poly(z, {0.66666666666666663, 0.40000000000004926, 0.28571428569410012, 0.2222222260716718,
-                           0.18181778338145652, 0.15386989630034617, 0.1325213046076468, 0.13234935162146508});
+  V r =
+      z * math::poly(z, {0.66666666666666663, 0.40000000000004926, 0.28571428569410012, 0.2222222260716718,
+                         0.18181778338145652, 0.15386989630034617, 0.1325213046076468, 0.13234935162146508});
   return fma(s, h + r, -h);
 }
 // k log 2 + f + g, each constant in two words; scale * log. (c_hi, c_lo) is the factor of natural log.
@@ -89,9 +91,10 @@ V log2(const V& x) {
 }
 template <ScalarValue V>
 V log10(const V& x) {
-  return math::log_in_base(
-      x, is_f64(x) ? LogBase{0x1.34413509f8000p-2, -0x1.80433b83b532ap-44, 0x1.bcb7b1526e50ep-2, 0x1.95355baaafad3p-57}
-                   : LogBase{0x1.3442p-2, -0x1.95ec10p-19, 0x1.bcb7b2p-2, -0x1.5b235ep-27});
+  return math::log_in_base(x, is_f64(x)
+                                  ? LogBase{0x1.34413509f8000p-2, -0x1.80433b83b532ap-44,
+                                            0x1.bcb7b1526e50ep-2, 0x1.95355baaafad3p-57}
+                                  : LogBase{0x1.3442p-2, -0x1.95ec10p-19, 0x1.bcb7b2p-2, -0x1.5b235ep-27});
 }
 
 template <ScalarValue V>
@@ -110,7 +113,8 @@ V log1p(const V& x) {
   V tail = math::log_tail(head) + fma(lost, -head, lost);
   V y = math::log_sum(p.exponent, head, tail, math::natural_base(x));
   V minus_one = k(x, -1);
-  y = select(gt(x, minus_one), y, select(eq(x, minus_one), k(x, -infinity), select(is_nan(x), x, k(x, not_a_number))));
+  y = select(gt(x, minus_one), y,
+             select(eq(x, minus_one), k(x, -infinity), select(is_nan(x), x, k(x, not_a_number))));
   auto keep = logical_or(eq(x, k(x, 0)), eq(x, k(x, infinity)));
   return select(keep, x, y);
 }
@@ -128,8 +132,9 @@ Two<V> log2_two(const V& x) {
   V s_lo = fma(-s, den_lo, fma(-s, den, f)) * inverse;
   // log m = 2 s (1 + z/3 + z^2 Q(z)), z = s^2
   V z = s * s, z_lo = fma(s, s, -z) + k(x, 2) * s * s_lo;
-  V q = z * (d ? math::poly(z, {0.20000000000001128, 0.1428571428504983, 0.11111111259949377, 0.090908921849539331,
-                                0.076933785878657818, 0.066284109634410282, 0.065981428475986467})
+  V q = z * (d ? math::poly(
+                     z, {0.20000000000001128, 0.1428571428504983, 0.11111111259949377, 0.090908921849539331,
+                         0.076933785878657818, 0.066284109634410282, 0.065981428475986467})
                : math::poly(z, {0.200000763, 0.142735451, 0.11709816}));
   Two<V> third = math::fast_two_sum(k(x, d ? 0x1.5555555555555p-2 : 0x1.555556p-2), q);
   third.lo = third.lo + k(x, d ? 0x1.5555555555555p-56 : -0x1.555556p-27);
@@ -138,7 +143,8 @@ Two<V> log2_two(const V& x) {
   // s (1 + u), then times 2 log2 e
   Two<V> w = math::fast_two_sum(s, v.hi);
   w.lo = w.lo + (s_lo + (v.lo + fma(s, u.lo, s_lo * u.hi)));
-  Two<V> scale{k(x, d ? 0x1.71547652b82fep+1 : 0x1.715476p+1), k(x, d ? 0x1.777d0ffda0d24p-55 : 0x1.4ae0c0p-25)};
+  Two<V> scale{k(x, d ? 0x1.71547652b82fep+1 : 0x1.715476p+1),
+               k(x, d ? 0x1.777d0ffda0d24p-55 : 0x1.4ae0c0p-25)};
   Two<V> log_m = math::times(w, scale);
   Two<V> sum = math::fast_two_sum(p.exponent, log_m.hi);
   return math::fast_two_sum(sum.hi, sum.lo + log_m.lo);
@@ -152,9 +158,10 @@ V exp2_two(const Two<V>& t) {
   V shifted = c + shift;
   V r = (c - (shifted - shift)) + t.lo;
   // 2^r = 1 + r ln2 + r^2 q(r), the linear term in two words.
-  V q = d ? math::poly2(r, {0.24022650695910072, 0.055504108664821646, 0.0096181291076278697, 0.0013333558146399289,
-                            0.00015403530394570729, 1.5252733849631984e-5, 1.3215485803678169e-6, 1.0178053491600137e-7,
-                            7.0552741658035932e-9, 4.4563750635369185e-10, 2.5208153137792887e-11})
+  V q = d ? math::poly2(r, {0.24022650695910072, 0.055504108664821646, 0.0096181291076278697,
+                            0.0013333558146399289, 0.00015403530394570729, 1.5252733849631984e-5,
+                            1.3215485803678169e-6, 1.0178053491600137e-7, 7.0552741658035932e-9,
+                            4.4563750635369185e-10, 2.5208153137792887e-11})
           : math::poly(r, {0.240226477, 0.0555036142, 0.00961848348, 0.00133905793, 0.000153371744});
   V ln2 = k(r, d ? 0x1.62e42fefa39efp-1 : 0x1.62e430p-1);
   V p = k(r, 1) + fma(r, ln2, r * r * q);
@@ -168,7 +175,8 @@ V pow(const V& x, const V& y) {
   V zero = k(x, 0), one = k(x, 1), inf = k(x, infinity);
   V ax = abs(x);
   Two<V> l = math::log2_two(ax);
-  // At 0 and inf the logarithm is infinite; then the sign of y * log decides, as it does when |y * log| is huge.
+  // At 0 and inf the logarithm is infinite; then the sign of y * log decides, as it does when |y * log| is
+  // huge.
   V log_hi = select(eq(ax, zero), -inf, select(lt(ax, inf), l.hi, ax));
   V e = y * log_hi;
   Two<V> t{e, fma(y, l.lo, fma(y, log_hi, -e))};
@@ -181,7 +189,8 @@ V pow(const V& x, const V& y) {
   auto integer = eq(y, trunc(y));
   auto odd = logical_and(integer, ne(half, trunc(half)));
   V signed_size = select(odd, math::flip_sign_by(size, x), size);
-  auto invalid = logical_and(logical_and(lt(x, zero), gt(x, -inf)), logical_not(logical_or(integer, is_nan(y))));
+  auto invalid =
+      logical_and(logical_and(lt(x, zero), gt(x, -inf)), logical_not(logical_or(integer, is_nan(y))));
   V r = select(invalid, k(x, not_a_number), signed_size);
   return select(logical_or(eq(y, zero), eq(x, one)), one, r);
 }
@@ -194,8 +203,8 @@ V rsqrt(const V& x) {
   V one = k(x, 1);
   V c = select(tiny, x * k(x, d ? 0x1p120 : 0x1p48), x);
   V s = sqrt(c), r = one / s;
-  V e = fma(-s, r, one);                                      // r (1 + e) = 1/s
-  V c_lo = fma(-s, s, c) * k(x, -0.5) * r;                    // 1/sqrt(c) = 1/s (1 + c_lo r)
+  V e = fma(-s, r, one);                    // r (1 + e) = 1/s
+  V c_lo = fma(-s, s, c) * k(x, -0.5) * r;  // 1/sqrt(c) = 1/s (1 + c_lo r)
   V y = fma(r, fma(c_lo, r, e), r);
   y = select(logical_and(gt(c, k(x, 0)), lt(c, k(x, infinity))), y, r);
   return y * select(tiny, k(x, d ? 0x1p60 : 0x1p24), one);

@@ -4,8 +4,8 @@
 
 namespace phlox::math {
 
-// sqrt(x^2 + y^2): the sum of squares in two words, scaled away from overflow and underflow. Infinite where either is,
-// even beside a NaN.
+// sqrt(x^2 + y^2): the sum of squares in two words, scaled away from overflow and underflow. Infinite where
+// either is, even beside a NaN.
 template <ScalarValue V>
 V hypot(const V& x, const V& y) {
   bool d = is_f64(x);
@@ -44,8 +44,8 @@ template <ScalarValue V>
 V fmod_step(const V& r, const V& y) {
   return fma(-trunc(r / y), y, r);
 }
-// The remainder of |x| / |y| truncated, for finite x and nonzero y, exact for every pair of exponents: each step takes
-// 52 bits off the quotient.
+// The remainder of |x| / |y| truncated, for finite x and nonzero y, exact for every pair of exponents: each
+// step takes 52 bits off the quotient.
 template <ScalarValue V>
 V fmod_positive(const V& ax, const V& ay) {
   V r = ax;
@@ -57,7 +57,8 @@ V fmod_positive(const V& ax, const V& ay) {
     w = select(ge(w, v), w - v, w);
     return math::narrow(ax, w);
   }
-  // In three stages, by y 2^1400, y 2^700 and y, so that no quotient overflows; a stage with x < divisor is skipped.
+  // In three stages, by y 2^1400, y 2^700 and y, so that no quotient overflows; a stage with x < divisor is
+  // skipped.
   V middle = ay * k(ay, 0x1p700), wide = middle * k(ay, 0x1p700);
   const V divisors[3] = {wide, middle, ay};
   for (const V& divisor : divisors) {
@@ -96,7 +97,8 @@ V floor_divide(const V& x, const V& y) {
   return select(eq(y, zero), x / y, f);
 }
 
-// x = mantissa * 2^exponent with 1/2 <= |mantissa| < 1; zeros, infinities and NaN are their own mantissa, exponent 0.
+// x = mantissa * 2^exponent with 1/2 <= |mantissa| < 1; zeros, infinities and NaN are their own mantissa,
+// exponent 0.
 template <ScalarValue V>
 struct Frexp {
   V mantissa, exponent;
@@ -119,7 +121,8 @@ Frexp<V> frexp(const V& x) {
 // x * 2^n for an integral float n, rounding once.
 template <ScalarValue V>
 V ldexp(const V& x, const V& n) {
-  // Three factors reach from the largest to the smallest number; normalising first keeps all but the last exact.
+  // Three factors reach from the largest to the smallest number; normalising first keeps all but the last
+  // exact.
   bool d = is_f64(x);
   Frexp<V> f = math::frexp(x);
   V e = math::at_least(math::at_most(f.exponent + n, d ? 1100.0 : 200.0), d ? -1200.0 : -250.0);

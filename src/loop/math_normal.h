@@ -1,11 +1,13 @@
-// Inverses and scaled forms of the normal distribution: erfcx, log_ndtr, erfinv, ndtri. f32 computes them in f64.
+// Inverses and scaled forms of the normal distribution: erfcx, log_ndtr, erfinv, ndtri. f32 computes them in
+// f64.
 #pragma once
 #include "loop/math_erf.h"
 #include "loop/math_log.h"
 
 namespace phlox::math {
 
-// Runs an f64 text for a value of either type; f32 goes there and back. The text is instantiated for one type only.
+// Runs an f64 text for a value of either type; f32 goes there and back. The text is instantiated for one type
+// only.
 template <ScalarValue V, class F>
 V through_f64(const V& x, F f) {
   if constexpr (std::same_as<decltype(to_f64(x)), V>) {
@@ -30,7 +32,8 @@ V erfcx(const V& x) {
     W near = math::normal_ratio(t);
     // 1/(x sqrt(pi)) (1 - 1/(2 x^2) + 3/(4 x^4) - ...), enough from 26 on
     W w = one / y, z = w * w;
-    W far = k(v, 0.56418958354775628695) * w * math::poly(z, {1, -0.5, 0.75, -1.875, 6.5625, -29.53125, 162.421875});
+    W far = k(v, 0.56418958354775628695) * w *
+            math::poly(z, {1, -0.5, 0.75, -1.875, 6.5625, -29.53125, 162.421875});
     W right = select(lt(y, k(v, 26)), near + near, far);
     Two<W> square = math::two_product(v, v);
     W e = math::exp(square.hi);
@@ -71,10 +74,10 @@ V erfinv(const V& x) {
     W rest = one - ax;
     W w = -math::log(rest * (one + ax));
     W a = w - k(v, 2.5), b = sqrt(math::at_least(w, 1.0)) - k(v, 3);
-    W small = math::poly(a, {1.50140941, 0.246640816, -0.00417761505, -0.00125385006, 0.000218498142, -4.34327694e-6,
-                             -3.49508809e-6, 3.38170622e-7, 2.53031818e-8});
-    W large = math::poly(b, {2.8329761, 1.00168967, 0.00946418289, -0.00777291786, 0.00568333594, -0.00324228592,
-                             0.00123564375, -0.000285836286, 3.56157834e-5, -1.79114011e-6});
+    W small = math::poly(a, {1.50140941, 0.246640816, -0.00417761505, -0.00125385006, 0.000218498142,
+                             -4.34327694e-6, -3.49508809e-6, 3.38170622e-7, 2.53031818e-8});
+    W large = math::poly(b, {2.8329761, 1.00168967, 0.00946418289, -0.00777291786, 0.00568333594,
+                             -0.00324228592, 0.00123564375, -0.000285836286, 3.56157834e-5, -1.79114011e-6});
     W y = ax * select(lt(w, k(v, 5)), small, large);
     W z = y * y;
     W near = fma(y, math::erf_small(z), y - ax), far = rest - math::erfc(y);
@@ -93,14 +96,17 @@ V ndtri(const V& x) {
     W one = k(p, 1), half = k(p, 0.5), zero = k(p, 0);
     auto upper = gt(p, half);
     W q = select(upper, one - p, p);
-    // A rational guess in sqrt(-2 log q) to 5e-4 for the tail, the odd series for the middle; then three steps.
+    // A rational guess in sqrt(-2 log q) to 5e-4 for the tail, the odd series for the middle; then three
+    // steps.
     W s = sqrt(k(p, -2) * math::log(q));
-    W t = s - math::poly(s, {2.515517, 0.802853, 0.010328}) / math::poly(s, {1, 1.432788, 0.189269, 0.001308});
+    W t =
+        s - math::poly(s, {2.515517, 0.802853, 0.010328}) / math::poly(s, {1, 1.432788, 0.189269, 0.001308});
     W c = half - q;  // exact near the middle
     for (int i = 0; i < 3; ++i) {
       // Phi(-t) - q relative to the density at t, both without the common factor where it would vanish.
       W tail = math::normal_cdf(-t);
-      W centre = fma(t * k(p, 0.35355339059327376220), math::erf_small(t * t * half), t * k(p, 0.35355339059327376220) - c);
+      W centre = fma(t * k(p, 0.35355339059327376220), math::erf_small(t * t * half),
+                     t * k(p, 0.35355339059327376220) - c);
       W excess = select(lt(c, k(p, 0.2)), centre, q - tail);
       W square = half * t * t;
       excess = excess * (k(p, 2.50662827463100050242) * math::exp(square));

@@ -1,8 +1,9 @@
 // Sine, cosine, tangent, right over the whole range of the type.
 //
-// The argument is counted in turns: x / 2pi mod 1, with 1/2pi cut into chunks whose products with x are exact, so the
-// whole turns drop out of each product by itself (Payne and Hanek's idea without tables). f32 does this in f64, where
-// six products cover every exponent; f64 picks five of 25 chunks by the exponent, in a tree of selects.
+// The argument is counted in turns: x / 2pi mod 1, with 1/2pi cut into chunks whose products with x are
+// exact, so the whole turns drop out of each product by itself (Payne and Hanek's idea without tables). f32
+// does this in f64, where six products cover every exponent; f64 picks five of 25 chunks by the exponent, in
+// a tree of selects.
 #pragma once
 #include "loop/math_base.h"
 
@@ -19,8 +20,8 @@ V fraction(const V& x) {
   return x - round_even(x);
 }
 
-// x holds an f32 number as f64. The angle is good to 2^-53 absolute, which is 2^-24 relative at the f32 number that
-// comes closest to a multiple of pi/2.
+// x holds an f32 number as f64. The angle is good to 2^-53 absolute, which is 2^-24 relative at the f32
+// number that comes closest to a multiple of pi/2.
 template <ScalarValue V>
 Angle<V> reduce_angle32(const V& x) {
   // Chunks of 30 bits, the last one complete.
@@ -39,17 +40,18 @@ template <ScalarValue V>
 void pick_chunks(const V& like, V index, V (&out)[5]) {
   // Integers v_i with 1/2pi = sum v_i 2^(-48 (i + 1)).
   constexpr double chunk[26] = {
-      44798133900177,   5817517069812,    137770596054745,  -99616144956400, 140275123681199,  -16112875398257,
-      -122511983902318, 83264424666247,   69851113008202,   116340901842301, 83214205008487,   30827884306320,
-      86193375961301,   -54438053996573,  -18149289310210,  41781299340804,  -4622384966013,   -110742052429900,
-      -59430495464494,  -123309994280309, 102572118637305,  136746645966462, -32346929980673,  -44065158375614,
+      44798133900177,   5817517069812,    137770596054745, -99616144956400, 140275123681199, -16112875398257,
+      -122511983902318, 83264424666247,   69851113008202,  116340901842301, 83214205008487,  30827884306320,
+      86193375961301,   -54438053996573,  -18149289310210, 41781299340804,  -4622384966013,  -110742052429900,
+      -59430495464494,  -123309994280309, 102572118637305, 136746645966462, -32346929980673, -44065158375614,
       23642923712287,   -40772188246264};
   int needed = 20;
   auto by16 = ge(index, k(like, 16));
   index = select(by16, index - k(like, 16), index);
   V w[20] = {like, like, like, like, like, like, like, like, like, like,
              like, like, like, like, like, like, like, like, like, like};
-  for (int i = 0; i < needed; ++i) w[i] = i + 16 < 26 ? select(by16, k(like, chunk[i + 16]), k(like, chunk[i])) : k(like, chunk[i]);
+  for (int i = 0; i < needed; ++i)
+    w[i] = i + 16 < 26 ? select(by16, k(like, chunk[i + 16]), k(like, chunk[i])) : k(like, chunk[i]);
   for (int step = 8; step >= 1; step /= 2) {
     needed -= step;
     auto by = ge(index, k(like, step));
@@ -61,7 +63,8 @@ void pick_chunks(const V& like, V index, V (&out)[5]) {
 
 template <ScalarValue V>
 Angle<V> reduce_angle64(const V& x) {
-  // Chunks whose product with x is a whole number of turns are skipped: those below index j = (exponent - 52) / 48.
+  // Chunks whose product with x is a whole number of turns are skipped: those below index j = (exponent - 52)
+  // / 48.
   auto b = bits(x);
   auto exponent = lshr(b, 52) & ki(b, 0x7ff);
   V e = from_bits(x, exponent + ki(b, round_shift_bits(x))) - k(x, round_shift(x) + 1023 + 52);
@@ -113,14 +116,16 @@ SinCos<V> sin_cos_kernel(const Angle<V>& a, bool single) {
   V r = a.hi, z = r * r;
   V one = k(r, 1), half = k(r, 0.5);
   if (single) {
-    V s = math::poly(z, {-0.16666666641607514, 0.0083333293836428401, -0.0001983933410276476, 2.7183044134370793e-6});
+    V s = math::poly(
+        z, {-0.16666666641607514, 0.0083333293836428401, -0.0001983933410276476, 2.7183044134370793e-6});
     V c = math::poly(z, {-0.5, 0.041666646855241261, -0.0013887366940189881, 2.4438382678354708e-5});
     return {fma(r * z, s, r), fma(z, c, one)};
   }
-  V s = math::poly(z, {-0.16666666666666666, 0.0083333333333330383, -0.00019841269840955875, 2.7557319069545909e-6,
-                       -2.5052069564897119e-8, 1.6054118753586121e-10, -7.3791499480002035e-13});
-  V c = math::poly(z, {0.041666666666666602, -0.001388888888887447, 2.480158728966636e-5, -2.7557314398904114e-7,
-                       2.0875728916317373e-9, -1.135991184604554e-11});
+  V s = math::poly(
+      z, {-0.16666666666666666, 0.0083333333333330383, -0.00019841269840955875, 2.7557319069545909e-6,
+          -2.5052069564897119e-8, 1.6054118753586121e-10, -7.3791499480002035e-13});
+  V c = math::poly(z, {0.041666666666666602, -0.001388888888887447, 2.480158728966636e-5,
+                       -2.7557314398904114e-7, 2.0875728916317373e-9, -1.135991184604554e-11});
   V sin = r + fma(r * z, s, fma(a.lo, z * -half, a.lo));
   Two<V> head = math::fast_two_sum(one, -half * z);
   V z_lo = fma(r, r, -z);
@@ -175,10 +180,11 @@ V tan(const V& x) {
   Angle<V> a = math::reduce_angle64(abs(x));
   V z = a.hi * a.hi;
   V one = k(x, 1), half = k(x, 0.5);
-  V s = math::poly(z, {-0.16666666666666666, 0.0083333333333330383, -0.00019841269840955875, 2.7557319069545909e-6,
-                       -2.5052069564897119e-8, 1.6054118753586121e-10, -7.3791499480002035e-13});
-  V c = math::poly(z, {0.041666666666666602, -0.001388888888887447, 2.480158728966636e-5, -2.7557314398904114e-7,
-                       2.0875728916317373e-9, -1.135991184604554e-11});
+  V s = math::poly(
+      z, {-0.16666666666666666, 0.0083333333333330383, -0.00019841269840955875, 2.7557319069545909e-6,
+          -2.5052069564897119e-8, 1.6054118753586121e-10, -7.3791499480002035e-13});
+  V c = math::poly(z, {0.041666666666666602, -0.001388888888887447, 2.480158728966636e-5,
+                       -2.7557314398904114e-7, 2.0875728916317373e-9, -1.135991184604554e-11});
   Two<V> sin = math::fast_two_sum(a.hi, fma(a.hi * z, s, fma(a.lo, z * -half, a.lo)));
   Two<V> head = math::fast_two_sum(one, -half * z);
   V z_lo = fma(a.hi, a.hi, -z);

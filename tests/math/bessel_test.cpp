@@ -1,4 +1,5 @@
-// Bessel, Airy and incomplete gamma functions: relative to the value, or to the local amplitude for those with zeros.
+// Bessel, Airy and incomplete gamma functions: relative to the value, or to the local amplitude for those
+// with zeros.
 #include <gtest/gtest.h>
 
 #include "math/functions.h"
@@ -14,26 +15,31 @@ double point(int i, int n, double hi) {
   return i % 2 ? 1e-6 * std::pow(hi * 1e6, u) : hi * u;
 }
 template <class F64, class F32>
-void check(const char* name, F64 f64, F32 f32, Real (*truth)(const Real&), double hi, double bar, bool oscillates,
-           bool negative = false) {
+void check(const char* name, F64 f64, F32 f32, Real (*truth)(const Real&), double hi, double bar,
+           bool oscillates, bool negative = false) {
   double worst = 0, at = 0, worst32 = 0;
   for (int i = 0; i < 800; ++i) {
     double x = point(i, 800, hi);
     if (negative) x = -x;
     double want = truth(Real(x)).to_double();
-    double size = oscillates ? std::fmax(std::fabs(want), std::fmin(1, 0.8 / std::sqrt(std::fabs(x)))) : std::fabs(want);
+    double size = oscillates ? std::fmax(std::fabs(want), std::fmin(1, 0.8 / std::sqrt(std::fabs(x))))
+                             : std::fabs(want);
     double e = std::fabs(f64(Num<double>{x}).v - want) / size;
     if (e > worst) worst = e, at = x;
     float xf = float(x);
     double want32 = truth(Real(double(xf))).to_double();
-    double size32 = oscillates ? std::fmax(std::fabs(want32), std::fmin(1, 0.8 / std::sqrt(std::fabs(x)))) : std::fabs(want32);
-    if (size32 > 1e-37 && size32 < 1e38) worst32 = std::fmax(worst32, std::fabs(double(f32(Num<float>{xf}).v) - want32) / size32);
+    double size32 = oscillates ? std::fmax(std::fabs(want32), std::fmin(1, 0.8 / std::sqrt(std::fabs(x))))
+                               : std::fabs(want32);
+    if (size32 > 1e-37 && size32 < 1e38)
+      worst32 = std::fmax(worst32, std::fabs(double(f32(Num<float>{xf}).v) - want32) / size32);
   }
   EXPECT_LE(worst, bar) << name << " at " << at;
   EXPECT_LE(worst32, 6.1e-8) << name << " f32";
 }
-#define CHECK(f, truth, hi, bar, ...)                                                                   \
-  check(#f, [](Num<double> x) { return math::f(x); }, [](Num<float> x) { return math::f(x); }, truth, hi, bar, __VA_ARGS__)
+#define CHECK(f, truth, hi, bar, ...)                                                                        \
+  check(                                                                                                     \
+      #f, [](Num<double> x) { return math::f(x); }, [](Num<float> x) { return math::f(x); }, truth, hi, bar, \
+      __VA_ARGS__)
 
 template <int order>
 Real modified_first(const Real& x) {
@@ -58,17 +64,14 @@ TEST(MathBessel, modified_first_kind) {
 }
 
 TEST(MathBessel, modified_second_kind) {
-  const struct { double x, k0e, k1e; } table[] = {
-      {1e-05, 11.628973270095616, 100000.99994435512},
-      {0.1, 2.6823261022628943, 10.890182683049696},
-      {0.5, 1.5241093857739095, 2.7310097082117857},
-      {1, 1.144463079806895, 1.6361534862632582},
-      {1.9, 0.86145061675175579, 1.06747092981457},
-      {2.1, 0.82301715253166206, 1.0023680527405791},
-      {3, 0.69776159804385178, 0.8065634801287869},
-      {8, 0.43662301860158611, 0.46314909287049611},
-      {25, 0.24943660457559669, 0.25437732954208525},
-      {100, 0.12517562165912658, 0.12579995047957853},
+  const struct {
+    double x, k0e, k1e;
+  } table[] = {
+      {1e-05, 11.628973270095616, 100000.99994435512},   {0.1, 2.6823261022628943, 10.890182683049696},
+      {0.5, 1.5241093857739095, 2.7310097082117857},     {1, 1.144463079806895, 1.6361534862632582},
+      {1.9, 0.86145061675175579, 1.06747092981457},      {2.1, 0.82301715253166206, 1.0023680527405791},
+      {3, 0.69776159804385178, 0.8065634801287869},      {8, 0.43662301860158611, 0.46314909287049611},
+      {25, 0.24943660457559669, 0.25437732954208525},    {100, 0.12517562165912658, 0.12579995047957853},
       {600, 0.051155685720235964, 0.051198297725472443},
   };
   for (auto& row : table) {
@@ -146,11 +149,13 @@ TEST(MathBessel, incomplete_gamma) {
 
 TEST(MathBessel, zeta_and_polygamma) {
   for (double s : {1.5, 2.0, 3.7, 10.0, 60.0})
-    EXPECT_NEAR(math::zeta(Num<double>{s}, Num<double>{1}).v / call<mpfr_zeta>(Real(s)).to_double(), 1, 1e-15) << s;
+    EXPECT_NEAR(math::zeta(Num<double>{s}, Num<double>{1}).v / call<mpfr_zeta>(Real(s)).to_double(), 1, 1e-15)
+        << s;
   // zeta(s, q) - zeta(s, q + 1) = q^-s
   for (double q : {0.01, 0.3, 1.0, 4.5, 100.0})
-    EXPECT_NEAR(math::zeta(Num<double>{3}, Num<double>{q}).v - math::zeta(Num<double>{3}, Num<double>{q + 1}).v,
-                std::pow(q, -3), 1e-15 * std::fmax(1, std::pow(q, -3)));
+    EXPECT_NEAR(
+        math::zeta(Num<double>{3}, Num<double>{q}).v - math::zeta(Num<double>{3}, Num<double>{q + 1}).v,
+        std::pow(q, -3), 1e-15 * std::fmax(1, std::pow(q, -3)));
   EXPECT_EQ(math::zeta(Num<double>{1}, Num<double>{2}).v, INFINITY);
   EXPECT_TRUE(std::isnan(math::zeta(Num<double>{0.5}, Num<double>{2}).v));
   // psi''(1) = -2 zeta(3), psi'''(1/2) = pi^4

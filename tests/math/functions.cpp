@@ -28,7 +28,8 @@ Real trigamma(const Real& x) {
   for (int i = 0; i < 10; ++i, power = power * ww) sum = sum + power * Real(top[i]) / Real(bottom[i]);
   return sum;
 }
-// Newton's method on `rest - tail(y)`, whose derivative is scale * e^(curve y^2); rest is the probability in the tail.
+// Newton's method on `rest - tail(y)`, whose derivative is scale * e^(curve y^2); rest is the probability in
+// the tail.
 Real invert_tail(const Real& rest, Real y, Real (*tail)(const Real&), double curve, const Real& scale) {
   for (int i = 0; i < 14; ++i) {
     Real step = (rest - tail(y)) / (scale * call<mpfr_exp>(Real(curve) * y * y));
@@ -46,7 +47,8 @@ Real erfinv(const Real& x) {
   if (a >= 1) return a == 1 ? Real(std::copysign(INFINITY, d)) : Real(NAN);
   double w = -std::log((1 - a) * (1 + a));
   Real guess(w < 5 ? a * (0.886 + 0.05 * w) : std::sqrt(w) - 0.5), scale = Real(2) / call<mpfr_sqrt>(pi());
-  Real y = a < 0.5 ? invert_tail(-Real(a), guess, [](const Real& v) { return -call<mpfr_erf>(v); }, -1, scale)
+  Real y = a < 0.5 ? invert_tail(
+                         -Real(a), guess, [](const Real& v) { return -call<mpfr_erf>(v); }, -1, scale)
                    : invert_tail(Real(1) - Real(a), guess, call<mpfr_erfc>, -1, scale);
   return d < 0 ? -y : y;
 }
@@ -55,14 +57,15 @@ Real ndtri(const Real& x) {
   if (!(p > 0 && p < 1)) return p == 0 ? Real(-INFINITY) : p == 1 ? Real(INFINITY) : Real(NAN);
   Real q = p > 0.5 ? Real(1) - x : x;
   double s = std::sqrt(-2 * std::log(q.to_double()));
-  double t = s - (2.515517 + s * (0.802853 + s * 0.010328)) / (1 + s * (1.432788 + s * (0.189269 + s * 0.001308)));
+  double t =
+      s - (2.515517 + s * (0.802853 + s * 0.010328)) / (1 + s * (1.432788 + s * (0.189269 + s * 0.001308)));
   Real scale = Real(1) / call<mpfr_sqrt>(Real(2) * pi());
   Real y = invert_tail(q, Real(t), [](const Real& v) { return normal_cdf(-v); }, -0.5, scale);
   return p > 0.5 ? y : -y;
 }
 
-#define BOTH(f)                                                             \
-  [](float x) { return math::f(native::Num<float>{x}).v; },                 \
+#define BOTH(f)                                             \
+  [](float x) { return math::f(native::Num<float>{x}).v; }, \
       [](double x) { return math::f(native::Num<double>{x}).v; }
 
 }  // namespace
@@ -85,8 +88,8 @@ const std::vector<Unary>& unary_functions() {
        [](double x) { return std::log1p(x); }},
       {"sigmoid", BOTH(sigmoid), sigmoid, -20, 20, 1.6, 1.6, -INFINITY, INFINITY, 1,
        [](double x) { return 1 / (1 + std::exp(-x)); }},
-      {"silu", BOTH(silu), [](const Real& x) { return x * sigmoid(x); }, -110, 20, 2.5, 2.5, -1e4, INFINITY, 1,
-       [](double x) { return x / (1 + std::exp(-x)); }},
+      {"silu", BOTH(silu), [](const Real& x) { return x * sigmoid(x); }, -110, 20, 2.5, 2.5, -1e4, INFINITY,
+       1, [](double x) { return x / (1 + std::exp(-x)); }},
       {"tanh", BOTH(tanh), call<mpfr_tanh>, -10, 10, 1.5, 1.5, -INFINITY, INFINITY, 1,
        [](double x) { return std::tanh(x); }},
       {"erf", BOTH(erf), call<mpfr_erf>, -4, 4, 1.25, 1.25, -1e3, 1e3, 1,
@@ -121,12 +124,16 @@ const std::vector<Unary>& unary_functions() {
        [](double x) { return std::acosh(x); }},
       {"atanh", BOTH(atanh), call<mpfr_atanh>, -1, 1, 1, 1, -INFINITY, INFINITY, 1,
        [](double x) { return std::atanh(x); }},
-      {"softplus", BOTH(softplus), [](const Real& x) { return call<mpfr_log1p>(call<mpfr_exp>(x)); }, -20, 20, 2, 2, -1e4, 700},
-      {"log_sigmoid", BOTH(log_sigmoid), [](const Real& x) { return call<mpfr_log>(sigmoid(x)); }, -20, 20, 2, 2, -700, 40},
+      {"softplus", BOTH(softplus), [](const Real& x) { return call<mpfr_log1p>(call<mpfr_exp>(x)); }, -20, 20,
+       2, 2, -1e4, 700},
+      {"log_sigmoid", BOTH(log_sigmoid), [](const Real& x) { return call<mpfr_log>(sigmoid(x)); }, -20, 20, 2,
+       2, -700, 40},
       {"erfinv", BOTH(erfinv), erfinv, -1, 1, 0.75, 2, -INFINITY, INFINITY, 8},
       {"ndtri", BOTH(ndtri), ndtri, 0, 1, 0.75, 2.5, -INFINITY, INFINITY, 8},
-      {"erfcx", BOTH(erfcx), [](const Real& x) { return call<mpfr_erfc>(x) * call<mpfr_exp>(x * x); }, -3, 30, 1, 2.5, -26, 1e3},
-      {"log_ndtr", BOTH(log_ndtr), [](const Real& x) { return call<mpfr_log>(normal_cdf(x)); }, -40, 9, 1, 2, -1e3, 5},
+      {"erfcx", BOTH(erfcx), [](const Real& x) { return call<mpfr_erfc>(x) * call<mpfr_exp>(x * x); }, -3, 30,
+       1, 2.5, -26, 1e3},
+      {"log_ndtr", BOTH(log_ndtr), [](const Real& x) { return call<mpfr_log>(normal_cdf(x)); }, -40, 9, 1, 2,
+       -1e3, 5},
       {"lgamma", BOTH(lgamma), lgamma, 0, 20, 1, 8, 0},
       {"digamma", BOTH(digamma), call<mpfr_digamma>, 2, 20, 1, 8, 2.5},
       {"trigamma", BOTH(trigamma), trigamma, 0, 20, 1, 8, 0, 1e10},

@@ -1,5 +1,5 @@
-// The scalar functions with their references, domains and accuracy bars: one table for the tests and for the page of
-// measured errors.
+// The scalar functions with their references, domains and accuracy bars: one table for the tests and for the
+// page of measured errors.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -17,8 +17,8 @@ struct Unary {
   float (*f32)(float);
   double (*f64)(double);
   Real (*truth)(const Real&);
-  double lo, hi;          // where points are dense; others are taken from [from, to]
-  double bar32, bar64;    // largest error allowed, ulp
+  double lo, hi;        // where points are dense; others are taken from [from, to]
+  double bar32, bar64;  // largest error allowed, ulp
   double from = -INFINITY, to = INFINITY;
   int thin = 1;                      // a slow reference: only every thin-th point
   double (*libm)(double) = nullptr;  // good to some 2^-50, for dense sweeps of f32

@@ -1,5 +1,6 @@
-// What the scalar functions are measured against: MPFR with more digits than f64 has, and the error in units in the
-// last place (ulp) of the type, at the true value; below the normal range the ulp is the smallest subnormal.
+// What the scalar functions are measured against: MPFR with more digits than f64 has, and the error in units
+// in the last place (ulp) of the type, at the true value; below the normal range the ulp is the smallest
+// subnormal.
 #pragma once
 #include <mpfr.h>
 
@@ -52,8 +53,8 @@ inline Real operator/(const Real& a, const Real& b) { return call2<mpfr_div>(a, 
 inline Real operator-(const Real& a) { return Real(0.0) - a; }
 inline bool operator<(const Real& a, const Real& b) { return mpfr_less_p(a.get(), b.get()); }
 
-// |got - want| in ulps of want; infinite when one is NaN and the other is not. Infinity counts as the power of two it
-// stands for, so the largest number is one ulp away from overflow.
+// |got - want| in ulps of want; infinite when one is NaN and the other is not. Infinity counts as the power
+// of two it stands for, so the largest number is one ulp away from overflow.
 template <class F>
 double ulp_error(F got, const Real& want) {
   constexpr int top = std::numeric_limits<F>::max_exponent, low = std::numeric_limits<F>::min_exponent - 1;

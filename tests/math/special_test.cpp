@@ -1,4 +1,5 @@
-// Values that are exact: zeros with their signs, infinities, NaN, overflow, and the order and symmetry of neighbours.
+// Values that are exact: zeros with their signs, infinities, NaN, overflow, and the order and symmetry of
+// neighbours.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -18,17 +19,18 @@ bool same(F a, F b) {
 template <class F, class Mine, class Libm>
 void agree_at_special_points(const char* name, Mine mine, Libm libm) {
   constexpr F inf = std::numeric_limits<F>::infinity();
-  for (F x : {F(0), F(-0.0), inf, -inf, std::numeric_limits<F>::quiet_NaN(), std::numeric_limits<F>::denorm_min(),
-              -std::numeric_limits<F>::denorm_min(), std::numeric_limits<F>::max(), std::numeric_limits<F>::lowest(),
-              F(1), F(-1)}) {
+  for (F x : {F(0), F(-0.0), inf, -inf, std::numeric_limits<F>::quiet_NaN(),
+              std::numeric_limits<F>::denorm_min(), -std::numeric_limits<F>::denorm_min(),
+              std::numeric_limits<F>::max(), std::numeric_limits<F>::lowest(), F(1), F(-1)}) {
     F want = libm(x), got = mine(Num<F>{x}).v;
     bool finite = std::isfinite(want) && want != 0;
-    bool ok = finite ? std::fabs(got - want) <= 4 * std::numeric_limits<F>::epsilon() * std::fabs(want) : same(got, want);
+    bool ok = finite ? std::fabs(got - want) <= 4 * std::numeric_limits<F>::epsilon() * std::fabs(want)
+                     : same(got, want);
     EXPECT_TRUE(ok) << name << "(" << x << ") is " << got << ", not " << want;
   }
 }
-#define AGREE(f)                                                                                              \
-  agree_at_special_points<float>(#f, [](auto x) { return math::f(x); }, [](float x) { return std::f(x); });   \
+#define AGREE(f)                                                                                            \
+  agree_at_special_points<float>(#f, [](auto x) { return math::f(x); }, [](float x) { return std::f(x); }); \
   agree_at_special_points<double>(#f, [](auto x) { return math::f(x); }, [](double x) { return std::f(x); })
 
 TEST(MathSpecial, as_in_c99) {
@@ -59,15 +61,41 @@ TEST(MathSpecial, as_in_c99) {
 template <class F>
 void check_pow_table() {
   constexpr F inf = std::numeric_limits<F>::infinity(), nan = std::numeric_limits<F>::quiet_NaN();
-  const F values[] = {0, F(-0.0), 1, -1, 2, -2, 3, -3, F(0.5), F(-0.5), inf, -inf, nan, F(1e10), F(-1e10), F(1e30),
-                      F(-1e30), F(1e-30), F(-1e-30), F(0.9999), F(-0.9999), F(2.5), F(-2.5), 16777215, 16777216,
-                      std::numeric_limits<F>::denorm_min(), -std::numeric_limits<F>::denorm_min(),
-                      std::numeric_limits<F>::max(), std::numeric_limits<F>::lowest()};
+  const F values[] = {0,
+                      F(-0.0),
+                      1,
+                      -1,
+                      2,
+                      -2,
+                      3,
+                      -3,
+                      F(0.5),
+                      F(-0.5),
+                      inf,
+                      -inf,
+                      nan,
+                      F(1e10),
+                      F(-1e10),
+                      F(1e30),
+                      F(-1e30),
+                      F(1e-30),
+                      F(-1e-30),
+                      F(0.9999),
+                      F(-0.9999),
+                      F(2.5),
+                      F(-2.5),
+                      16777215,
+                      16777216,
+                      std::numeric_limits<F>::denorm_min(),
+                      -std::numeric_limits<F>::denorm_min(),
+                      std::numeric_limits<F>::max(),
+                      std::numeric_limits<F>::lowest()};
   for (F x : values)
     for (F y : values) {
       F want = std::pow(x, y), got = math::pow(Num<F>{x}, Num<F>{y}).v;
       bool finite = std::isfinite(want) && want != 0;
-      bool ok = finite ? std::fabs(got - want) <= 2 * std::numeric_limits<F>::epsilon() * std::fabs(want) : same(got, want);
+      bool ok = finite ? std::fabs(got - want) <= 2 * std::numeric_limits<F>::epsilon() * std::fabs(want)
+                       : same(got, want);
       EXPECT_TRUE(ok) << "pow(" << x << ", " << y << ") is " << got << ", not " << want;
     }
 }
@@ -80,9 +108,22 @@ TEST(MathSpecial, pow_table) {
 template <class F, class Check>
 void for_pairs(Check check) {
   constexpr F inf = std::numeric_limits<F>::infinity(), nan = std::numeric_limits<F>::quiet_NaN();
-  const F values[] = {0, F(-0.0), 1, -1, F(0.3), F(-2.5), 3, inf, -inf, nan, F(1e30), F(-1e-30),
-                      std::numeric_limits<F>::denorm_min(), std::numeric_limits<F>::max(),
-                      std::numeric_limits<F>::lowest(), std::numeric_limits<F>::min()};
+  const F values[] = {0,
+                      F(-0.0),
+                      1,
+                      -1,
+                      F(0.3),
+                      F(-2.5),
+                      3,
+                      inf,
+                      -inf,
+                      nan,
+                      F(1e30),
+                      F(-1e-30),
+                      std::numeric_limits<F>::denorm_min(),
+                      std::numeric_limits<F>::max(),
+                      std::numeric_limits<F>::lowest(),
+                      std::numeric_limits<F>::min()};
   for (F x : values)
     for (F y : values) check(x, y);
   for (uint64_t i = 0; i < 4000; ++i)
@@ -116,7 +157,8 @@ void check_pairs() {
     if (std::isfinite(x)) {
       EXPECT_EQ(mine.exponent.v, F(e)) << x;
     }
-    for (int s : {-300, -40, -1, 0, 3, 200}) EXPECT_TRUE(same(math::ldexp(n(x), n(F(s))).v, std::ldexp(x, s))) << x << " " << s;
+    for (int s : {-300, -40, -1, 0, 3, 200})
+      EXPECT_TRUE(same(math::ldexp(n(x), n(F(s))).v, std::ldexp(x, s))) << x << " " << s;
   }
 }
 TEST(MathSpecial, pairs) {
@@ -185,7 +227,8 @@ TEST(MathSpecial, limits) {
   check_limits<double>();
 }
 
-// Odd functions are odd bit for bit; results at sampled neighbours never step back by more than rounding allows.
+// Odd functions are odd bit for bit; results at sampled neighbours never step back by more than rounding
+// allows.
 TEST(MathSpecial, odd_and_even) {
   for (uint64_t i = 0; i < 20000; ++i) {
     float x = reference::stratified<float>(i, 20000);
