@@ -25,6 +25,7 @@ OpFamily random_family();
 OpFamily loss_family();
 OpFamily attention_family();
 OpFamily pool_family();
+OpFamily segments_family();
 OpFamily distance_family();
 OpFamily margin_loss_family();
 OpFamily grid_family();
@@ -66,6 +67,7 @@ inline std::vector<OpFamily> op_families() {
       loss_family(),
       attention_family(),
       pool_family(),
+      segments_family(),
       distance_family(),
       margin_loss_family(),
       grid_family(),

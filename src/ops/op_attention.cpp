@@ -161,15 +161,18 @@ static constexpr Op op_embedding{{
     },
 }};
 
+// self, num_classes
+static Vals one_hot(const Args& a) {
+  const Val t = cast(a[0], DType::i64);
+  require(a, a.i(1) > 0, "the number of classes is not known here", cat(a.i(1)), "num_classes as a positive number");
+  Dims shape = t.shape();
+  shape.push_back(a.i(1));
+  return {cast(equal(expand_at(t, t.rank(), a.i(1)), iota_like(shape, t.rank(), t)), DType::i64)};
+}
 static constexpr Op op_one_hot{{
-    .schema = "prim::one_hot(Tensor self, int num_classes) -> Tensor",
+    .schema = "one_hot(Tensor self, int num_classes=-1) -> Tensor",
     .doc = "1 at each class number's place in a new last dimension, else 0.",
-    .expand = [](const Args& a) -> Vals {
-      const Val t = cast(a[0], DType::i64);
-      Dims shape = t.shape();
-      shape.push_back(a.i(1));
-      return {cast(equal(expand_at(t, t.rank(), a.i(1)), iota_like(shape, t.rank(), t)), DType::i64)};
-    },
+    .expand = one_hot,
 }};
 
 static const Op* const attention_ops[] = {&op_attention, &op_sdpa, &op_embedding, &op_one_hot};
