@@ -106,7 +106,6 @@ std::string CTiles::multiply(const KTile& t) {
   const auto rows = [&] {
     std::string r;
     const char* kind = bytes == 8 ? "upd512_mask" : "ups512_mask";
-    const auto live = [&](int i) { return masked && i + 1 == h ? cat("if (live == ", h, ") ") : std::string("  "); };
     if (wide)
       for (int v = 0; v < nv; ++v) {
         const char* bits = vl == 16 ? "u16" : "u8";
@@ -114,29 +113,29 @@ std::string CTiles::multiply(const KTile& t) {
       }
     r += "    if (!first) {\n";
     for (int i = 0; i < h; ++i) {
-      r += cat("      ", live(i), "{");
+      r += "     ";
       for (int v = 0; v < nv; ++v) {
         const std::string p = cat("c + ", i, " * cs + ", v * vl), x = cat("c", i, "_", v);
         r += cat(" ", x, " = ", wide ? cat("__builtin_ia32_load", kind, "((const void*)(", p, "), (", v_, "){0}, k", v, ")") : load(p), " + ", x, ";");
       }
-      r += " }\n";
+      r += "\n";
     }
     r += "    }\n";
     for (int i = 0; i < h; ++i) {
-      r += cat("    ", live(i), "{");
+      r += "   ";
       for (int v = 0; v < nv; ++v) {
         const std::string p = cat("c + ", i, " * cs + ", v * vl), x = cat("c", i, "_", v);
         r += wide ? cat(" __builtin_ia32_store", kind, "((void*)(", p, "), ", x, ", k", v, ");") : " " + store(p, x);
       }
-      r += " }\n";
+      r += "\n";
     }
     return r;
   };
-  if (wide) {
+  if (wide && !masked) {
     s += rows();
   } else {
-    s += cat("  if (__builtin_expect(cols == ", nv * vl, masked ? cat(" && live == ", h) : std::string(), ", 1)) {\n");
-    s += rows() + "  } else {\n";
+    const std::string whole = wide ? cat("live == ", h) : cat("cols == ", nv * vl, masked ? cat(" && live == ", h) : std::string());
+    s += cat("  if (__builtin_expect(", whole, ", 1)) {\n", rows(), "  } else {\n");
     s += cat("    ", e_, " t[", h * nv * vl, "] __attribute__((aligned(64)));\n");
     for (int i = 0; i < h; ++i)
       for (int v = 0; v < nv; ++v) s += cat("    ", store(cat("t + ", (i * nv + v) * vl), cat("c", i, "_", v)), "\n");

@@ -122,7 +122,7 @@ struct KTile {
     row_sweep,  // a, a_stride, a_step, b, b_stride, cols, c, c_stride, count, t, t_stride:  B[k][j] = b[k * b_stride + j];
                 // t: `rows` rows of cols + lanes elements for its use
   };
-  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4 };  // short_rows: the last row may not exist in C (live < rows)
+  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4 };  // short_rows: only the first `live` rows exist in C
   Kind kind;
   DType dtype = DType::f32;  // f32 or f64
   uint8_t rows = 1, vectors = 1, flags = 0;

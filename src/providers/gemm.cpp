@@ -160,12 +160,16 @@ Kv GemmTemplate::base_of(const Affine& a) {
 GemmTemplate::Tiles GemmTemplate::tiles_of(Kv rows) {
   Tiles t;
   const Kv mr = index(plan_.mr);
+  t.rows = rows;
   t.count = divide(rows + mr - index(1), mr);
+  if (plan_.any_size) {
+    t.low = t.most = mr;
+    return t;
+  }
   t.low = divide(rows, t.count);
   t.high = rows - t.low * t.count;
   const Kv more = known(t.high) ? b_.bits(DType::boolean, value_of(t.high) > 0) : lt(index(0), t.high);
-  const Kv most = t.low + known_select(more, index(1), index(0));
-  t.most = plan_.any_size ? (most + index(1)) & index(-2) : most;
+  t.most = t.low + known_select(more, index(1), index(0));
   return t;
 }
 
@@ -272,8 +276,11 @@ void GemmTemplate::block(const Block& b) {
   });
 }
 
-Kv GemmTemplate::tile_row(const Tiles& t, Kv tile) { return tile * t.low + least(tile, t.high); }
+Kv GemmTemplate::tile_row(const Tiles& t, Kv tile) {
+  return plan_.any_size ? least(tile * t.low, t.rows) : tile * t.low + least(tile, t.high);
+}
 Kv GemmTemplate::tile_rows(const Tiles& t, Kv tile) {
+  if (plan_.any_size) return least(t.low, t.rows - tile * t.low);
   if (known(t.high) && value_of(t.high) == 0) return t.low;
   return t.low + known_select(lt(tile, t.high), index(1), index(0));
 }
@@ -420,7 +427,7 @@ void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv
     return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, tile_place(t, c, t0, t0));
   }
   loop(t0, t1, 1, [&](Kv tile) {
-    const Kv rows = tile_rows(t, tile), width = plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+    const Kv rows = tile_rows(t, tile), width = leaf_rows(rows);
     pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, tile_place(t, c, tile, t0), width);
   });
 }
@@ -487,7 +494,7 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       a_stride = b_.dim(strided ? c_.a.row : c_.a.step);
     } else {
       a = b_.address(scratch_, tile_place(t, c, tile, t0));
-      a_stride = rows_of_a_ ? index(stage_stride_) : plan_.any_size ? (rows + index(1)) & index(-2) : rows;
+      a_stride = rows_of_a_ ? index(stage_stride_) : leaf_rows(rows);
     }
     const Kv at = c_index(b, row, p.at), c_at = c_address(at);
     Kv bx = next_b, bxs = next_step;
@@ -500,10 +507,18 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
     const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a && !rows_of_a_) ? KTile::prefetch : 0) |
                       (plan_.any_size ? KTile::short_rows : 0);
-    multiply(plan_.any_size ? (rows + index(1)) & index(-2) : rows, p.width,
+    multiply(leaf_rows(rows), p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);
     when(c.last, [&] { epilogue(b.m0 + row, rows, b.n0 + p.at, p.columns, at); });
   });
+}
+
+// The height of the leaf that computes so many rows.
+Kv GemmTemplate::leaf_rows(Kv rows) {
+  if (!plan_.any_size) return rows;
+  Kv h = index(plan_.heights.back());
+  for (size_t n = plan_.heights.size() - 1; n-- > 0;) h = b_.select(le(rows, index(plan_.heights[n])), index(plan_.heights[n]), h);
+  return h;
 }
 
 // The leaf of this size among those that occur.

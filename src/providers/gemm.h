@@ -18,7 +18,7 @@ class GemmTemplate {
   using Operand = Contraction::Operand;
   using Axes = Contraction::Axes;
   struct Block { Kv m0, rows, n0, columns; };     // of the results
-  struct Tiles { Kv count, low, high, most; };    // `high` tiles of low + 1 rows, then tiles of low; most, rounded up
+  struct Tiles { Kv count, low, high, most, rows; };  // `high` tiles of low + 1 rows, then tiles of low; any_size: all of low
   struct Chunk { Kv from, count, first, last; };  // of k; first and last as 0 or 1, last as a condition
   struct Panel { Kv at, width, columns; };        // first column in the block; vectors; columns that exist
 
@@ -44,6 +44,7 @@ class GemmTemplate {
   void few_rows(const Block& b, int rows);
   void chunk(const Block& b, const Tiles& t, const Chunk& c);
   Kv tile_row(const Tiles& t, Kv tile);
+  Kv leaf_rows(Kv rows);
   Kv tile_rows(const Tiles& t, Kv tile);
   Panel panel(const Block& b, Kv number, Kv vectors);
   void pack(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);

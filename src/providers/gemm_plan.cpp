@@ -122,24 +122,26 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
   p.item_cost = std::max<int64_t>(1, int64_t(best / 3 / double(std::max<int64_t>(1, ceil_div((p.row_blocks * p.column_blocks).value() * s.batch, threads)))));
 }
 
-// All sizes: even heights (a row more is computed and not stored), one width, A always packed.
+// All sizes: full tiles and for what is left one of few heights (rows more are computed and not stored), one width, A
+// always packed.
 void plan_any(const Contraction& c, const Target& target, const Shape& s, GemmPlan& p) {
   p.any_size = true;
   p.mr = s.registers == 32 ? 14 : 6;
   p.width = 2;
   p.widths.push_back(2);
-  for (int h = 2; h <= p.mr; h += 2) p.heights.push_back(h);
+  for (int h : {2, 4, 6, 8, 11, 14})
+    if (h <= p.mr && (p.mr == 14 ? h % 2 == 1 || h == 4 || h == 8 || h == 14 : true)) p.heights.push_back(h);
   p.direct_b = c.b.plain && c.b.row.is(1);
   p.most_rows = 252;
   p.most_columns = 1024;
   p.sub_tiles = p.most_rows / p.mr;
   // Enough blocks for the threads, but none of less than some microseconds; cut along the longer side.
   const Dim m = c.m_size, n = c.n_size, work = m * n * c.k_size;
-  const Dim parts = max(Dim(1), min(Dim(std::max(1, target.threads)), floordiv(work, Dim(1 << 17))));
+  const Dim parts = max(Dim(1), min(Dim(std::max(1, target.threads)), floordiv(work, Dim(1 << 18))));
   const Dim along = ceildiv(parts * m, max(m + n, Dim(1)));
   p.row_blocks = max(ceildiv(m, p.most_rows), min(along, ceildiv(m, Dim(16))));
   p.column_blocks = max(ceildiv(n, p.most_columns), min(ceildiv(parts, max(p.row_blocks, Dim(1))), ceildiv(n, Dim(2 * s.lanes))));
-  p.item_cost = floordiv(min(m, Dim(p.most_rows)) * min(n, Dim(p.most_columns)) * c.k_size, Dim(96)) + 1;
+  p.item_cost = 4000;  // more than one block only where each is worth a thread
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ struct GemmPlan {
   bool any_size = false;     // one plan for all sizes
   int mr = 1;                // most rows of a register tile
   int width = 1;             // most vectors of a register tile
-  SmallVector<int, 16> heights;  // of tiles that the kernel holds, increasing; even ones only where any_size
+  SmallVector<int, 16> heights;  // of tiles that the kernel holds, increasing
   SmallVector<int, 8> widths;
   bool direct_a = false, direct_b = false;  // read in place (b: but for a last partial vector)
   Dim row_blocks = 1, column_blocks = 1;    // of one batch item
