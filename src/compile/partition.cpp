@@ -319,16 +319,26 @@ class Partitioner {
     return false;
   }
 
+  // The clusters that read a value: also those that compute again what another one makes of it, without storing that.
+  void find_readers(GraphValue v, std::vector<uint32_t>& readers, std::vector<GraphValue>& seen) const {
+    if (std::find(seen.begin(), seen.end(), v) != seen.end()) return;
+    seen.push_back(v);
+    for (NodeId user : users_[v]) {
+      const uint32_t c = root(cluster_[user]);
+      if (std::find(readers.begin(), readers.end(), c) == readers.end()) readers.push_back(c);
+      for (GraphValue r : g_.node(user).results)
+        if (!buffer_[r]) find_readers(r, readers, seen);
+    }
+  }
+
   // The first cluster of maps over the contraction's points that reads it takes it in. Its result stays a buffer where
   // somebody else needs it: then the kernel stores it too.
   void join_epilogue(NodeId n) {
     const GraphValue v = g_.node(n).results[0];
     const uint32_t own = root(cluster_[n]);
     std::vector<uint32_t> readers;
-    for (NodeId user : users_[v]) {
-      const uint32_t c = root(cluster_[user]);
-      if (std::find(readers.begin(), readers.end(), c) == readers.end()) readers.push_back(c);
-    }
+    std::vector<GraphValue> seen;
+    find_readers(v, readers, seen);
     std::sort(readers.begin(), readers.end());
     const bool output = std::find(g_.outputs().begin(), g_.outputs().end(), v) != g_.outputs().end();
     for (uint32_t c : readers) {
