@@ -58,6 +58,12 @@ V poly(const V& x, std::initializer_list<double> c) {
   while (p != c.begin()) r = fma(r, x, k(x, *--p));
   return r;
 }
+// The polynomial whose next coefficients, after c, are those of `top`.
+template <ScalarValue V>
+V poly_over(const V& x, V top, std::initializer_list<double> c) {
+  for (const double* p = c.end(); p != c.begin();) top = fma(top, x, k(x, *--p));
+  return top;
+}
 // The same coefficients as two interleaved chains: half the latency for one more operation. For long f64
 // polynomials.
 template <ScalarValue V>
