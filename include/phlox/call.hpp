@@ -22,6 +22,7 @@ inline phlox_slot slot(const Tensor& t) {  // undefined: none
 inline phlox_slot slot(const Scalar& v) { return v.slot(); }
 inline phlox_slot slot(int64_t v) { return make_slot(PHLOX_SLOT_INT, uint64_t(v)); }
 inline phlox_slot slot(bool v) { return make_slot(PHLOX_SLOT_BOOL, v); }
+inline phlox_slot slot(OnlyBool v) { return slot(bool(v)); }
 inline phlox_slot slot(double v) {
   phlox_slot s{};
   s.kind = PHLOX_SLOT_REAL;

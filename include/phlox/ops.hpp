@@ -767,7 +767,7 @@ inline Tensor argsort(const Tensor& self, int64_t dim = -1, bool descending = fa
   static const detail::Op op_("argsort");
   return op_.call1({detail::slot(self), detail::slot(dim), detail::slot(descending)});
 }
-inline Tensor argsort(const Tensor& self, bool stable, int64_t dim = -1, bool descending = false) {
+inline Tensor argsort(const Tensor& self, OnlyBool stable, int64_t dim = -1, bool descending = false) {
   static const detail::Op op_("argsort.stable");
   return op_.call1({detail::slot(self), detail::slot(stable), detail::slot(dim), detail::slot(descending)});
 }
@@ -5947,7 +5947,7 @@ inline void stack_out(const Tensor& out, TensorList tensors, int64_t dim = 0) {
   const detail::Slots s_tensors(tensors);
   op_.call_out({s_tensors.slot(), detail::slot(dim), detail::slot(out)});
 }
-inline Tensor std(const Tensor& self, bool unbiased) {
+inline Tensor std(const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("std");
   return op_.call1({detail::slot(self), detail::slot(unbiased)});
 }
@@ -5961,7 +5961,7 @@ inline Tensor std(const Tensor& self, OptList<int64_t> dim = std::nullopt, const
   const detail::Slots s_dim(dim, true);
   return op_.call1({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim)});
 }
-inline std::tuple<Tensor, Tensor> std_mean(const Tensor& self, bool unbiased) {
+inline std::tuple<Tensor, Tensor> std_mean(const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("std_mean");
   return op_.call_tuple<2>({detail::slot(self), detail::slot(unbiased)});
 }
@@ -5975,7 +5975,7 @@ inline std::tuple<Tensor, Tensor> std_mean(const Tensor& self, OptList<int64_t> 
   const detail::Slots s_dim(dim, true);
   return op_.call_tuple<2>({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim)});
 }
-inline void std_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& self, bool unbiased) {
+inline void std_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("std_mean.out");
   op_.call_out({detail::slot(self), detail::slot(unbiased), detail::slot(out0), detail::slot(out1)});
 }
@@ -5989,7 +5989,7 @@ inline void std_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& s
   const detail::Slots s_dim(dim, true);
   op_.call_out({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim), detail::slot(out0), detail::slot(out1)});
 }
-inline void std_out(const Tensor& out, const Tensor& self, bool unbiased) {
+inline void std_out(const Tensor& out, const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("std.out");
   op_.call_out({detail::slot(self), detail::slot(unbiased), detail::slot(out)});
 }
@@ -6448,7 +6448,7 @@ inline void upsample_trilinear3d_out(const Tensor& out, const Tensor& self, List
   const detail::Slots s_output_size(output_size, true);
   op_.call_out({detail::slot(self), s_output_size.slot(), detail::slot(align_corners), detail::slot(scales_d), detail::slot(scales_h), detail::slot(scales_w), detail::slot(out)});
 }
-inline Tensor var(const Tensor& self, bool unbiased) {
+inline Tensor var(const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("var");
   return op_.call1({detail::slot(self), detail::slot(unbiased)});
 }
@@ -6462,7 +6462,7 @@ inline Tensor var(const Tensor& self, OptList<int64_t> dim = std::nullopt, const
   const detail::Slots s_dim(dim, true);
   return op_.call1({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim)});
 }
-inline std::tuple<Tensor, Tensor> var_mean(const Tensor& self, bool unbiased) {
+inline std::tuple<Tensor, Tensor> var_mean(const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("var_mean");
   return op_.call_tuple<2>({detail::slot(self), detail::slot(unbiased)});
 }
@@ -6476,7 +6476,7 @@ inline std::tuple<Tensor, Tensor> var_mean(const Tensor& self, OptList<int64_t> 
   const detail::Slots s_dim(dim, true);
   return op_.call_tuple<2>({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim)});
 }
-inline void var_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& self, bool unbiased) {
+inline void var_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("var_mean.out");
   op_.call_out({detail::slot(self), detail::slot(unbiased), detail::slot(out0), detail::slot(out1)});
 }
@@ -6490,7 +6490,7 @@ inline void var_mean_out(const Tensor& out0, const Tensor& out1, const Tensor& s
   const detail::Slots s_dim(dim, true);
   op_.call_out({detail::slot(self), s_dim.slot(), detail::slot(correction), detail::slot(keepdim), detail::slot(out0), detail::slot(out1)});
 }
-inline void var_out(const Tensor& out, const Tensor& self, bool unbiased) {
+inline void var_out(const Tensor& out, const Tensor& self, OnlyBool unbiased) {
   static const detail::Op op_("var.out");
   op_.call_out({detail::slot(self), detail::slot(unbiased), detail::slot(out)});
 }
@@ -6698,7 +6698,7 @@ inline const Tensor& Tensor::arctanh_() const { return v1::arctanh_(*this); }
 inline Tensor Tensor::argmax(std::optional<int64_t> dim, bool keepdim) const { return v1::argmax(*this, dim, keepdim); }
 inline Tensor Tensor::argmin(std::optional<int64_t> dim, bool keepdim) const { return v1::argmin(*this, dim, keepdim); }
 inline Tensor Tensor::argsort(int64_t dim, bool descending) const { return v1::argsort(*this, dim, descending); }
-inline Tensor Tensor::argsort(bool stable, int64_t dim, bool descending) const { return v1::argsort(*this, stable, dim, descending); }
+inline Tensor Tensor::argsort(OnlyBool stable, int64_t dim, bool descending) const { return v1::argsort(*this, stable, dim, descending); }
 inline Tensor Tensor::argwhere() const { return v1::argwhere(*this); }
 inline Tensor Tensor::as_strided(List<int64_t> size, List<int64_t> stride, std::optional<int64_t> storage_offset) const { return v1::as_strided(*this, size, stride, storage_offset); }
 inline Tensor Tensor::as_strided_copy(List<int64_t> size, List<int64_t> stride, std::optional<int64_t> storage_offset) const { return v1::as_strided_copy(*this, size, stride, storage_offset); }
@@ -7346,10 +7346,10 @@ inline Tensor Tensor::squeeze(List<int64_t> dim) const { return v1::squeeze(*thi
 inline Tensor Tensor::squeeze_copy() const { return v1::squeeze_copy(*this); }
 inline Tensor Tensor::squeeze_copy(int64_t dim) const { return v1::squeeze_copy(*this, dim); }
 inline Tensor Tensor::squeeze_copy(List<int64_t> dim) const { return v1::squeeze_copy(*this, dim); }
-inline Tensor Tensor::std(bool unbiased) const { return v1::std(*this, unbiased); }
+inline Tensor Tensor::std(OnlyBool unbiased) const { return v1::std(*this, unbiased); }
 inline Tensor Tensor::std(OptList<int64_t> dim, bool unbiased, bool keepdim) const { return v1::std(*this, dim, unbiased, keepdim); }
 inline Tensor Tensor::std(OptList<int64_t> dim, const std::optional<Scalar>& correction, bool keepdim) const { return v1::std(*this, dim, correction, keepdim); }
-inline std::tuple<Tensor, Tensor> Tensor::std_mean(bool unbiased) const { return v1::std_mean(*this, unbiased); }
+inline std::tuple<Tensor, Tensor> Tensor::std_mean(OnlyBool unbiased) const { return v1::std_mean(*this, unbiased); }
 inline std::tuple<Tensor, Tensor> Tensor::std_mean(OptList<int64_t> dim, bool unbiased, bool keepdim) const { return v1::std_mean(*this, dim, unbiased, keepdim); }
 inline std::tuple<Tensor, Tensor> Tensor::std_mean(OptList<int64_t> dim, const std::optional<Scalar>& correction, bool keepdim) const { return v1::std_mean(*this, dim, correction, keepdim); }
 inline Tensor Tensor::sub(const Tensor& other, const Scalar& alpha) const { return v1::sub(*this, other, alpha); }
@@ -7414,10 +7414,10 @@ inline Tensor Tensor::upsample_nearest1d(List<int64_t> output_size, std::optiona
 inline Tensor Tensor::upsample_nearest2d(List<int64_t> output_size, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_nearest2d(*this, output_size, scales_h, scales_w); }
 inline Tensor Tensor::upsample_nearest3d(List<int64_t> output_size, std::optional<double> scales_d, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_nearest3d(*this, output_size, scales_d, scales_h, scales_w); }
 inline Tensor Tensor::upsample_trilinear3d(List<int64_t> output_size, bool align_corners, std::optional<double> scales_d, std::optional<double> scales_h, std::optional<double> scales_w) const { return v1::upsample_trilinear3d(*this, output_size, align_corners, scales_d, scales_h, scales_w); }
-inline Tensor Tensor::var(bool unbiased) const { return v1::var(*this, unbiased); }
+inline Tensor Tensor::var(OnlyBool unbiased) const { return v1::var(*this, unbiased); }
 inline Tensor Tensor::var(OptList<int64_t> dim, bool unbiased, bool keepdim) const { return v1::var(*this, dim, unbiased, keepdim); }
 inline Tensor Tensor::var(OptList<int64_t> dim, const std::optional<Scalar>& correction, bool keepdim) const { return v1::var(*this, dim, correction, keepdim); }
-inline std::tuple<Tensor, Tensor> Tensor::var_mean(bool unbiased) const { return v1::var_mean(*this, unbiased); }
+inline std::tuple<Tensor, Tensor> Tensor::var_mean(OnlyBool unbiased) const { return v1::var_mean(*this, unbiased); }
 inline std::tuple<Tensor, Tensor> Tensor::var_mean(OptList<int64_t> dim, bool unbiased, bool keepdim) const { return v1::var_mean(*this, dim, unbiased, keepdim); }
 inline std::tuple<Tensor, Tensor> Tensor::var_mean(OptList<int64_t> dim, const std::optional<Scalar>& correction, bool keepdim) const { return v1::var_mean(*this, dim, correction, keepdim); }
 inline Tensor Tensor::vdot(const Tensor& other) const { return v1::vdot(*this, other); }

@@ -1,5 +1,6 @@
 // The small types of the API: dtypes, devices, numbers, and lists as function arguments.
 #pragma once
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -111,6 +112,17 @@ class Scalar {
   int32_t kind_;
   int64_t integer_ = 0;
   double parts_[2] = {0, 0};
+};
+
+// A bool argument that a number does not turn into: where x.var(1) shall mean dimension 1.
+class OnlyBool {
+ public:
+  template <std::same_as<bool> B>
+  OnlyBool(B v) : value_(v) {}
+  operator bool() const { return value_; }
+
+ private:
+  bool value_;
 };
 
 // A list as an argument: sizes, dims, numbers. It refers to the caller's memory and is good for the call only. Where a

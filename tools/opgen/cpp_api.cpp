@@ -20,7 +20,7 @@ const std::set<std::string> hand_methods = {
     "cpu",   "cuda",   "T",      "mT",    "set_data", "is_leaf", "retain_grad", "is_floating_point", "is_complex", "str", "version"};
 const std::set<std::string> hand_functions = {"tensor", "to", "from_blob", "from_data", "grad", "backward", "call", "report",
                                               "is_floating_point", "is_complex", "promote_types", "dtype_name", "dtype_bytes", "empty",
-                                              "manual_seed", "synchronize"};
+                                              "manual_seed", "synchronize", "equal", "allclose", "one_hot"};
 const std::set<std::string> cpp_words = {"and", "or", "not", "xor", "float", "double", "int", "bool", "char", "short", "long",
                                          "union", "class", "default", "this", "operator", "new", "delete", "register", "auto",
                                          "template", "namespace", "signed", "unsigned", "return", "for", "if", "while", "do"};
@@ -218,6 +218,13 @@ std::vector<CppFunction> resolve_overloads(std::vector<CppFunction> all) {
         changed = true;
       }
   }
+  // A required bool beside a dimension or a list in another overload would take the numbers.
+  for (CppFunction& f : kept)
+    for (size_t k = 0; k < f.required(); ++k)
+      for (const CppFunction& other : kept)
+        if (f.params[k].type == "bool" && k < other.params.size() &&
+            (other.params[k].type == "int64_t" || other.params[k].type.find("List<") != std::string::npos))
+          f.params[k].type = "OnlyBool";
   return kept;
 }
 
