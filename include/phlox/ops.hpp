@@ -1920,6 +1920,23 @@ inline Tensor embedding(const Tensor& weight, const Tensor& indices, int64_t pad
   static const detail::Op op_("embedding");
   return op_.call1({detail::slot(weight), detail::slot(indices), detail::slot(padding_idx), detail::slot(scale_grad_by_freq), detail::slot(sparse)});
 }
+inline std::tuple<Tensor, Tensor, Tensor, Tensor> embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& offsets, bool scale_grad_by_freq, int64_t mode, bool sparse, const Tensor& per_sample_weights, bool include_last_offset, std::optional<int64_t> padding_idx) {
+  static const detail::Op op_("embedding_bag.padding_idx");
+  return op_.call_tuple<4>({detail::slot(weight), detail::slot(indices), detail::slot(offsets), detail::slot(scale_grad_by_freq), detail::slot(mode), detail::slot(sparse), detail::slot(per_sample_weights), detail::slot(include_last_offset), detail::slot(padding_idx)});
+}
+inline std::tuple<Tensor, Tensor, Tensor, Tensor> embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& offsets, bool scale_grad_by_freq = false, int64_t mode = 0, bool sparse = false, const Tensor& per_sample_weights = {}, bool include_last_offset = false) {
+  static const detail::Op op_("embedding_bag");
+  return op_.call_tuple<4>({detail::slot(weight), detail::slot(indices), detail::slot(offsets), detail::slot(scale_grad_by_freq), detail::slot(mode), detail::slot(sparse), detail::slot(per_sample_weights), detail::slot(include_last_offset)});
+}
+inline Tensor embedding_renorm(const Tensor& self, const Tensor& indices, double max_norm, double norm_type) {
+  static const detail::Op op_("embedding_renorm");
+  return op_.call1({detail::slot(self), detail::slot(indices), detail::slot(max_norm), detail::slot(norm_type)});
+}
+inline const Tensor& embedding_renorm_(const Tensor& self, const Tensor& indices, double max_norm, double norm_type) {
+  static const detail::Op op_("embedding_renorm_");
+  op_.call_in_place({detail::slot(self), detail::slot(indices), detail::slot(max_norm), detail::slot(norm_type)});
+  return self;
+}
 inline Tensor empty_like(const Tensor& self, const TensorOptions& options = {}) {
   static const detail::Op op_("empty_like");
   return detail::with_options(op_.call1({detail::slot(self), detail::slot(options.dtype), detail::none_slot(), detail::slot(options.device), detail::none_slot()}), options);
@@ -2808,6 +2825,10 @@ inline void histc_out(const Tensor& out, const Tensor& self, int64_t bins = 100,
   static const detail::Op op_("histc.out");
   op_.call_out({detail::slot(self), detail::slot(bins), detail::slot(min), detail::slot(max), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor> histogram(const Tensor& self, const Tensor& bins, const Tensor& weight = {}, bool density = false) {
+  static const detail::Op op_("histogram.bins_tensor");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(bins), detail::slot(weight), detail::slot(density)});
+}
 inline std::tuple<Tensor, Tensor> histogram(const Tensor& self, int64_t bins = 100, OptList<double> range = std::nullopt, const Tensor& weight = {}, bool density = false) {
   static const detail::Op op_("histogram.bin_ct");
   const detail::Slots s_range(range);
@@ -3062,6 +3083,14 @@ inline Tensor isreal(const Tensor& self) {
 inline Tensor kl_div(const Tensor& self, const Tensor& target, int64_t reduction = 1, bool log_target = false) {
   static const detail::Op op_("kl_div");
   return op_.call1({detail::slot(self), detail::slot(target), detail::slot(reduction), detail::slot(log_target)});
+}
+inline Tensor kron(const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("kron");
+  return op_.call1({detail::slot(self), detail::slot(other)});
+}
+inline void kron_out(const Tensor& out, const Tensor& self, const Tensor& other) {
+  static const detail::Op op_("kron.out");
+  op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
 inline std::tuple<Tensor, Tensor> kthvalue(const Tensor& self, int64_t k, int64_t dim = -1, bool keepdim = false) {
   static const detail::Op op_("kthvalue");
@@ -3899,6 +3928,14 @@ inline std::tuple<Tensor, Tensor> multilabel_margin_loss_forward(const Tensor& s
 inline void multilabel_margin_loss_out(const Tensor& out, const Tensor& self, const Tensor& target, int64_t reduction = 1) {
   static const detail::Op op_("multilabel_margin_loss.out");
   op_.call_out({detail::slot(self), detail::slot(target), detail::slot(reduction), detail::slot(out)});
+}
+inline Tensor multinomial(const Tensor& self, int64_t num_samples, bool replacement = false) {
+  static const detail::Op op_("multinomial");
+  return op_.call1({detail::slot(self), detail::slot(num_samples), detail::slot(replacement)});
+}
+inline void multinomial_out(const Tensor& out, const Tensor& self, int64_t num_samples, bool replacement = false) {
+  static const detail::Op op_("multinomial.out");
+  op_.call_out({detail::slot(self), detail::slot(num_samples), detail::slot(replacement), detail::none_slot(), detail::slot(out)});
 }
 inline Tensor multiply(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("multiply.Tensor");
@@ -4858,6 +4895,10 @@ inline Tensor searchsorted(const Tensor& sorted_sequence, const Scalar& self, bo
 inline void searchsorted_out(const Tensor& out, const Tensor& sorted_sequence, const Tensor& self, bool out_int32 = false, bool right = false, std::optional<std::string_view> side = std::nullopt, const Tensor& sorter = {}) {
   static const detail::Op op_("searchsorted.out");
   op_.call_out({detail::slot(sorted_sequence), detail::slot(self), detail::slot(out_int32), detail::slot(right), detail::slot(side), detail::slot(sorter), detail::slot(out)});
+}
+inline Tensor segment_reduce(const Tensor& data, std::string_view reduce, const Tensor& lengths = {}, const Tensor& indices = {}, const Tensor& offsets = {}, int64_t axis = 0, bool unsafe = false, const std::optional<Scalar>& initial = std::nullopt) {
+  static const detail::Op op_("segment_reduce");
+  return op_.call1({detail::slot(data), detail::slot(reduce), detail::slot(lengths), detail::slot(indices), detail::slot(offsets), detail::slot(axis), detail::slot(unsafe), detail::slot(initial)});
 }
 inline Tensor select(const Tensor& self, int64_t dim, int64_t index) {
   static const detail::Op op_("select.int");
@@ -6838,6 +6879,8 @@ inline std::vector<Tensor> Tensor::dsplit(int64_t sections) const { return v1::d
 inline std::vector<Tensor> Tensor::dsplit(List<int64_t> indices) const { return v1::dsplit(*this, indices); }
 inline Tensor Tensor::elu(const Scalar& alpha, const Scalar& scale, const Scalar& input_scale) const { return v1::elu(*this, alpha, scale, input_scale); }
 inline const Tensor& Tensor::elu_(const Scalar& alpha, const Scalar& scale, const Scalar& input_scale) const { return v1::elu_(*this, alpha, scale, input_scale); }
+inline Tensor Tensor::embedding_renorm(const Tensor& indices, double max_norm, double norm_type) const { return v1::embedding_renorm(*this, indices, max_norm, norm_type); }
+inline const Tensor& Tensor::embedding_renorm_(const Tensor& indices, double max_norm, double norm_type) const { return v1::embedding_renorm_(*this, indices, max_norm, norm_type); }
 inline Tensor Tensor::empty_like(const TensorOptions& options) const { return v1::empty_like(*this, options); }
 inline Tensor Tensor::eq(const Tensor& other) const { return v1::eq(*this, other); }
 inline Tensor Tensor::eq(const Scalar& other) const { return v1::eq(*this, other); }
@@ -6953,6 +6996,7 @@ inline Tensor Tensor::heaviside(const Tensor& values) const { return v1::heavisi
 inline const Tensor& Tensor::heaviside_(const Tensor& values) const { return v1::heaviside_(*this, values); }
 inline Tensor Tensor::hinge_embedding_loss(const Tensor& target, double margin, int64_t reduction) const { return v1::hinge_embedding_loss(*this, target, margin, reduction); }
 inline Tensor Tensor::histc(int64_t bins, const Scalar& min, const Scalar& max) const { return v1::histc(*this, bins, min, max); }
+inline std::tuple<Tensor, Tensor> Tensor::histogram(const Tensor& bins, const Tensor& weight, bool density) const { return v1::histogram(*this, bins, weight, density); }
 inline std::tuple<Tensor, Tensor> Tensor::histogram(int64_t bins, OptList<double> range, const Tensor& weight, bool density) const { return v1::histogram(*this, bins, range, weight, density); }
 inline std::vector<Tensor> Tensor::hsplit(int64_t sections) const { return v1::hsplit(*this, sections); }
 inline std::vector<Tensor> Tensor::hsplit(List<int64_t> indices) const { return v1::hsplit(*this, indices); }
@@ -6988,6 +7032,7 @@ inline Tensor Tensor::isneginf() const { return v1::isneginf(*this); }
 inline Tensor Tensor::isposinf() const { return v1::isposinf(*this); }
 inline Tensor Tensor::isreal() const { return v1::isreal(*this); }
 inline Tensor Tensor::kl_div(const Tensor& target, int64_t reduction, bool log_target) const { return v1::kl_div(*this, target, reduction, log_target); }
+inline Tensor Tensor::kron(const Tensor& other) const { return v1::kron(*this, other); }
 inline std::tuple<Tensor, Tensor> Tensor::kthvalue(int64_t k, int64_t dim, bool keepdim) const { return v1::kthvalue(*this, k, dim, keepdim); }
 inline Tensor Tensor::l1_loss(const Tensor& target, int64_t reduction) const { return v1::l1_loss(*this, target, reduction); }
 inline Tensor Tensor::lcm(const Tensor& other) const { return v1::lcm(*this, other); }
@@ -7099,6 +7144,7 @@ inline const Tensor& Tensor::mul_(const Scalar& other) const { return v1::mul_(*
 inline Tensor Tensor::multi_margin_loss(const Tensor& target, const Scalar& p, const Scalar& margin, const Tensor& weight, int64_t reduction) const { return v1::multi_margin_loss(*this, target, p, margin, weight, reduction); }
 inline Tensor Tensor::multilabel_margin_loss(const Tensor& target, int64_t reduction) const { return v1::multilabel_margin_loss(*this, target, reduction); }
 inline std::tuple<Tensor, Tensor> Tensor::multilabel_margin_loss_forward(const Tensor& target, int64_t reduction) const { return v1::multilabel_margin_loss_forward(*this, target, reduction); }
+inline Tensor Tensor::multinomial(int64_t num_samples, bool replacement) const { return v1::multinomial(*this, num_samples, replacement); }
 inline Tensor Tensor::multiply(const Tensor& other) const { return v1::multiply(*this, other); }
 inline Tensor Tensor::multiply(const Scalar& other) const { return v1::multiply(*this, other); }
 inline const Tensor& Tensor::multiply_(const Tensor& other) const { return v1::multiply_(*this, other); }
