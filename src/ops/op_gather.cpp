@@ -54,7 +54,8 @@ static constexpr Op op_gather{{
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0], index = index_values(a, 2);
       const int d = a.dim(1, x.rank());
-      if (index.numel().is(0)) return {full(a.builder(), index.shape(), x.dtype(), 0)};
+      if (index.numel().is(0) || (x.rank() != index.rank() && dim_eq(index.numel(), 0)))
+        return {full(a.builder(), index.shape(), x.dtype(), 0)};
       check_gather(a, x, d, index);
       return {gather_along(x, d, index)};
     },

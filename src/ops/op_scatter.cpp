@@ -71,7 +71,7 @@ static Along along_of(const Args& a, Val src) {
   if (r.base.rank() == 0) r.base = reshape(r.base, {1});
   if (r.index.rank() == 0) r.index = reshape(r.index, {1});
   if (src.rank() == 0 && a.raw(3).kind == ArgKind::value && !src.type().weak) r.values = reshape(src, {1});
-  require(a, r.index.rank() == r.base.rank() || r.index.numel().is(0), "index must have the rank of self", cat(shape_of(a[2]), " in ", shape_of(a[0])));
+  require(a, r.index.rank() == r.base.rank() || dim_eq(r.index.numel(), 0), "index must have the rank of self", cat(shape_of(a[2]), " in ", shape_of(a[0])));
   if (src.dtype() != r.base.dtype()) a.error("src has another dtype", cat(src.dtype()), cat(r.base.dtype()), "cast it");
   for (int d = 0; d < r.index.rank() && r.index.rank() == r.base.rank(); ++d)
     if (d != r.dim && dim_lt(r.base.shape()[d], r.index.shape()[d]))
@@ -92,7 +92,7 @@ static Vals finish(const Args& a, Val r) { return {reshape(r, a[0].shape())}; }
 
 static Vals scatter_src(const Args& a, std::string_view how, bool include_self) {
   const Along r = along_of(a, a[3]);
-  if (r.index.numel().is(0)) return {copy(a[0])};
+  if (r.index.numel().is(0) || r.index.rank() != r.base.rank()) return {copy(a[0])};
   const Val values = covered(a, r);
   const std::vector<Val> index = picks_along(r.index, r.dim);
   const Ints all = all_dims(r.base.rank());
@@ -101,7 +101,7 @@ static Vals scatter_src(const Args& a, std::string_view how, bool include_self) 
 }
 static Vals scatter_value(const Args& a, std::string_view how) {
   const Along r = along_of(a, cast_like(a[3], a[0]));
-  if (r.index.numel().is(0)) return {copy(a[0])};
+  if (r.index.numel().is(0) || r.index.rank() != r.base.rank()) return {copy(a[0])};
   const Val values = broadcast_to(r.values, r.index.shape());
   const std::vector<Val> index = picks_along(r.index, r.dim);
   const Ints all = all_dims(r.base.rank());

@@ -293,9 +293,15 @@ static constexpr Op op_masked_select{{
     // By index, which has a gradient.
     .staged = [](StagedCall& c) {
       const Ints x = c.sizes(c.args[0]), m = c.sizes(c.args[1]);
-      if (c.dtype(c.args[1]) != DType::boolean || x.empty()) return false;
+      if (c.dtype(c.args[1]) != DType::boolean) return false;
       Arg both[] = {c.args[0], c.args[1]};
-      if (x != m) {
+      if (x.empty() && m.empty()) {  // a mask of no dimensions picks from a vector of one
+        const Arg one = Arg::of_dim(1);
+        for (Arg& t : both) {
+          const Arg args[] = {t, Arg::of_list(std::span(&one, 1))};
+          t = c.call("reshape", args)[0];
+        }
+      } else if (x != m) {
         const Arg pair = Arg::of_list(both);
         const std::vector<Arg> r = c.call("broadcast_tensors", std::span(&pair, 1));
         both[0] = r[0];

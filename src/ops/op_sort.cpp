@@ -12,26 +12,15 @@ namespace phlox {
 // --- extern: positions along a dimension
 
 namespace {
-// Orders by value, NaN greatest, ties by position.
+// NaN is the greatest.
 template <class T>
-struct Before {
-  const T* v;
-  int64_t step;
-  bool descending;
-  bool less(T a, T b) const {
-    if constexpr (std::is_floating_point_v<T>) {
-      if (std::isnan(a)) return false;
-      if (std::isnan(b)) return true;
-    }
-    return a < b;
+bool less(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (std::isnan(a)) return false;
+    if (std::isnan(b)) return true;
   }
-  bool operator()(int64_t i, int64_t j) const {
-    const T a = v[i * step], b = v[j * step];
-    if (descending ? less(b, a) : less(a, b)) return true;
-    if (descending ? less(a, b) : less(b, a)) return false;
-    return i < j;
-  }
-};
+  return a < b;
+}
 
 // Calls f(first element of the row, step, out row start, out step) for every row along dim.
 template <class F>
@@ -44,23 +33,29 @@ void for_rows(const Ints& shape, int dim, int64_t out_length, F&& f) {
 }
 }  // namespace
 
-// self, k, dim, descending: the positions of the first k in order
+// self, k, dim, descending: the positions of the first k in order. Values travel with their positions: sorting reads
+// memory in order.
 static void topk_reference(HostCall& c) {
   const HostTensor& x = c.tensor(0);
   HostTensor& out = c.out[0];
   const int dim = int(c.i(2));
   const bool descending = c.i(3) != 0;
   const int64_t k = out.shape.empty() ? 1 : out.shape[dim];
-  std::vector<int64_t> order;
   with_values(x, [&](auto* v) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+    struct Item { T value; int64_t at; };
+    std::vector<Item> row;
     for_rows(x.shape, dim, k, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
-      order.resize(size_t(n));
-      std::iota(order.begin(), order.end(), 0);
-      const Before<T> before{v + in, step, descending};
-      if (k < n) std::partial_sort(order.begin(), order.begin() + k, order.end(), before);
-      else std::sort(order.begin(), order.end(), before);
-      for (int64_t i = 0; i < k; ++i) out.as<int64_t>()[to + i * step] = order[size_t(i)];
+      row.resize(size_t(n));
+      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
+      auto before = [&](const Item& a, const Item& b) {
+        if (descending ? less(b.value, a.value) : less(a.value, b.value)) return true;
+        if (descending ? less(a.value, b.value) : less(b.value, a.value)) return false;
+        return a.at < b.at;
+      };
+      if (k < n) std::partial_sort(row.begin(), row.begin() + k, row.end(), before);
+      else std::sort(row.begin(), row.end(), before);
+      for (int64_t i = 0; i < k; ++i) out.as<int64_t>()[to + i * step] = row[size_t(i)].at;
     });
   });
 }
@@ -106,7 +101,7 @@ static constexpr Op op_mode_position{{
         for_rows(x.shape, int(c.i(1)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
           std::vector<int64_t> order(static_cast<size_t>(n));
           std::iota(order.begin(), order.end(), 0);
-          std::sort(order.begin(), order.end(), Before<T>{v + in, step, false});
+          std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return less<T>(v[in + i * step], v[in + j * step]); });
           int64_t best = 0, run = 0;
           for (int64_t i = 0; i < n; ++i) {
             ++run;

@@ -134,9 +134,11 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
     }
     TraceScope scope("step", s.name);
     if (s.kind == Program::Step::Kind::native) { run_native(s, plan, buffers, stream); continue; }
-    if (sp.items <= 0) continue;
     int64_t status = 0;
-    if (void* entry = entries_[s.kernel].load(std::memory_order_acquire)) {
+    void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
+    // The interpreter runs a loop whole at its first part, which has no items where a reduction is over nothing.
+    if (sp.items <= 0 && (entry || on_gpu)) continue;
+    if (entry) {
       SmallVector<uint64_t, 24> words;
       words.append(sp.words.begin(), sp.words.end());
       for (auto& patch : sp.pointers) words[patch.word] = reinterpret_cast<uint64_t>(buffers[patch.buffer]);
