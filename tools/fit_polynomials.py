@@ -23,14 +23,9 @@ def round_to(x, bits):
     return M.ldexp(M.nint(m * mpf(2) ** bits), int(e) - bits)
 
 
-def remez(g, w, grid, basis, iterations=30):
-    """Coefficients c minimising max |w(x) (g(x) - sum c_j x^basis_j)| over the grid, and that maximum."""
-    n = len(basis)
-    gv = [g(x) for x in grid]
-    wv = [w(x) for x in grid]
-    pv = [[x ** b for b in basis] for x in grid]
-    N = len(grid)
-    idx = [i * (N - 1) // n for i in range(n + 1)]  # the grid itself is Chebyshev-spaced
+def exchange(gv, wv, pv, idx, iterations):
+    """Remez exchange from the reference points idx: (largest weighted error, coefficients) of the best step."""
+    n, N = len(pv[0]), len(gv)
     best = None
     for _ in range(iterations):
         A = matrix(n + 1, n + 1)
@@ -40,7 +35,10 @@ def remez(g, w, grid, basis, iterations=30):
                 A[r, j] = pv[i][j]
             A[r, n] = (-1) ** r / wv[i]
             b[r] = gv[i]
-        c = lu_solve(A, b)
+        try:
+            c = lu_solve(A, b)
+        except ZeroDivisionError:
+            break
         err = [wv[i] * (gv[i] - sum(pv[i][j] * c[j] for j in range(n))) for i in range(N)]
         m = max(abs(e) for e in err)
         if best is None or m < best[0]:
@@ -64,7 +62,20 @@ def remez(g, w, grid, basis, iterations=30):
         if len(ext) < n + 1:
             break
         idx = ext
-    return best[1], best[0]
+    return best
+
+
+def remez(g, w, grid, basis, iterations=30):
+    """Coefficients c minimising max |w(x) (g(x) - sum c_j x^basis_j)| over the grid, and that maximum."""
+    n, N = len(basis), len(grid)
+    gv, wv = [g(x) for x in grid], [w(x) for x in grid]
+    pv = [[x ** b for b in basis] for x in grid]
+    # Two starts, since rounding noise stops the exchange early now and then.
+    starts = [[i * (N - 1) // n for i in range(n + 1)],
+              [int(round((1 - M.cos(M.pi * i / n)) / 2 * (N - 1))) for i in range(n + 1)]]
+    found = [f for f in (exchange(gv, wv, pv, s, iterations) for s in starts) if f]
+    error, c = min(found, key=lambda f: f[0])
+    return c, error
 
 
 def fit(name, g, lo, hi, degree, weight, bits, step=1, start=0, first=None, points=600, fixed=()):
