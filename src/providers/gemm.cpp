@@ -448,16 +448,16 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
         if (plan_.one_pass()) pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width);
         else when(equal(t0, zero), [&] { pack(c_.b, c_.n, b.n0 + p.at, p.columns, c, place, width); });
       };
+      // Meanwhile the next panel's source comes nearer, one row of it every 16 steps.
+      Kv next = b_.address(scratch_, place), next_step = zero;
+      if (c_.b.plain && c_.b.row.is(1)) {
+        const Kv more = lt(p.at + p.columns, b.columns);
+        next = b_.address(buffer(c_.b), element(c_.b, known_select(more, b.n0 + p.at + p.columns, b.n0), c.from));
+        next_step = b_.dim(c_.b.step);
+      }
       if (!plan_.direct_b) {
         pack_panel();
-        // Meanwhile the next panel's source comes nearer, one row of it every 16 steps.
-        Kv next = b_.address(scratch_, place), step = zero;
-        if (c_.b.plain && c_.b.row.is(1)) {
-          const Kv more = lt(p.at + p.columns, b.columns);
-          next = b_.address(buffer(c_.b), element(c_.b, known_select(more, b.n0 + p.at + p.columns, b.n0), c.from));
-          step = b_.dim(c_.b.step);
-        }
-        return panel_tiles(b, t, c, p, t0, t1, b_.address(scratch_, place), width, next, step);
+        return panel_tiles(b, t, c, p, t0, t1, b_.address(scratch_, place), width, next, next_step);
       }
       Kv whole = equal(p.columns, width);
       if (plan_.any_size) {  // rows of B that fall into one set of the cache are packed when they are read often
@@ -466,15 +466,14 @@ void GemmTemplate::chunk(const Block& b, const Tiles& t, const Chunk& c) {
       }
       // In place, or where a part of the last vector does not exist, packed.
       const Kv from = b_.address(buffer(c_.b), element(c_.b, b.n0 + p.at, c.from)), stride = b_.dim(c_.b.step);
-      if (known(whole) && value_of(whole)) return panel_tiles(b, t, c, p, t0, t1, from, stride, from, zero);
+      if (known(whole) && value_of(whole)) return panel_tiles(b, t, c, p, t0, t1, from, stride, next, next_step);
       const Kv at = b_.var(from), step = b_.var(stride);
       when(~whole, [&] {
         pack_panel();
         b_.set(at, b_.address(scratch_, place));
         b_.set(step, width);
       });
-      const Kv now = b_.get(at);
-      panel_tiles(b, t, c, p, t0, t1, now, b_.get(step), now, zero);
+      panel_tiles(b, t, c, p, t0, t1, b_.get(at), b_.get(step), next, next_step);
     });
   });
 }
