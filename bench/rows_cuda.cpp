@@ -42,6 +42,21 @@ int main(int argc, char** argv) {
   const double rate = 2.0 * double(copy_bytes) / copy_us / 1e6;  // TB/s
   std::printf("{\"device\": \"%s\", \"copy_tbps\": %.3f}\n", d.name().c_str(), rate);
   for (DType type : {DType::f32, DType::bf16})
+    for (int64_t n : {1024, 4096, 8192}) {
+      const Arg shape[] = {Arg::of_dim(n), Arg::of_dim(n)};
+      const Arg args[] = {Arg::of_list(shape), Arg::of_dtype(DType::f32)};
+      const Tensor r = call_op(*find_op("randn"), args, &d)[0];
+      Tensor a = make_tensor(d, type, {n, n});
+      copy_into(a, r);
+      try {
+        const double us = median_us(d, 5, [&](int) { call1("mm", {tensor_arg(a), tensor_arg(a)}); });
+        std::printf("{\"op\": \"mm\", \"dtype\": \"%s\", \"n\": %ld, \"us\": %.1f, \"tflops\": %.1f}\n", type == DType::f32 ? "f32" : "bf16",
+                    long(n), us, 2e-6 * double(n) * double(n) * double(n) / us);
+      } catch (const std::exception& e) {
+        std::printf("{\"op\": \"mm\", \"n\": %ld, \"error\": \"%s\"}\n", long(n), e.what());
+      }
+    }
+  for (DType type : {DType::f32, DType::bf16})
     for (int64_t n : {256, 1024, 4096, 16384, 65536}) {
       const int64_t m = total / n, bytes = total * dtype_bytes(type);
       const Arg shape[] = {Arg::of_dim(m), Arg::of_dim(n)};

@@ -1,6 +1,7 @@
 #include "compile/compile.h"
 
 #include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +9,9 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "providers/library_matmul.h"
+#include "compile/collapse.h"
+#include "base/event.h"
 #include "compile/flatten.h"
 #include "compile/lower.h"
 #include "emit/emit.h"
@@ -200,6 +204,7 @@ class Planner {
         else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
       }
     if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
+    if (add_library_matmul(f)) return;
     const std::optional<Flattened> flat = flatten(f.loop);
     const Lowering& l = lowering(flat ? flat->loop : f.loop);
     std::vector<uint32_t> temps;
@@ -217,6 +222,38 @@ class Planner {
       add_step(std::move(s));
       ++launches;
     }
+  }
+
+  // A matrix product that the target's library runs.
+  bool add_library_matmul(const FusedLoop& f) {
+    if (!target_.has("cublaslt")) return false;
+    const bool contraction = std::any_of(f.loop.insts.begin(), f.loop.insts.end(), [](const Inst& i) {
+      return i.op == Scalar::reduce && i.order == Order::chain;
+    });
+    if (!contraction) return false;
+    std::string refusal;
+    const auto m = match_library_matmul(collapse_axes(f.loop), refusal);
+    if (!m) {
+      emit_event(EventKind::provider, cat("loop ", hash_of(f.loop)), cat("not for cuBLASLt: ", refusal));
+      return false;
+    }
+    const auto value = [&](uint32_t p) { return p < f.inputs.size() ? f.inputs[p] : f.outputs[p - f.inputs.size()]; };
+    Program::Step s;
+    s.kind = Program::Step::Kind::native;
+    s.name = "cublaslt.matmul";
+    for (uint32_t p : {m->c, m->a, m->b}) {
+      s.buffers.push_back(buffer(value(p)));
+      s.types.push_back({});
+      s.types.back().dtype = f.loop.params[p].dtype;
+    }
+    for (int i = 0; i < 2; ++i) {
+      s.args.push_back({});
+      s.args.back().kind = HostAttr::Kind::tensor;
+      s.args.back().integer = i;
+    }
+    s.sizes.assign(m->sizes.begin(), m->sizes.end());
+    add_step(std::move(s));
+    return true;
   }
 
   // A name for traces: the ops of the group's results.

@@ -12,6 +12,7 @@ GpuLowering::GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& 
   b_.kernel().threads = uint32_t(plan.threads);
   for (const Store& s : loop.stores) all_.push_back(&s);
   body_.access_by_lane(plan.by_lane);
+  body_.use_short_functions();
 }
 
 Kernel GpuLowering::run() {

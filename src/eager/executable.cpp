@@ -3,6 +3,7 @@
 
 #include "base/event.h"
 #include "eager/signature.h"
+#include "native/cuda/cublaslt.h"
 #include "ops/registry.h"
 #include "toolchain/kernel_store.h"
 
@@ -12,6 +13,7 @@ namespace phlox {
 static void register_references() {
   static std::once_flag once;
   std::call_once(once, [] {
+    register_device_native(DeviceKind::cuda, "cublaslt.matmul", cublaslt_matmul);
     for (const OpInfo* op : all_ops()) {
       const OpRecord& r = op->op->record;
       const std::string name = r.native ? r.native : op->schema.full_name();

@@ -41,6 +41,11 @@ constexpr Helper bf16_of_f32{"bf16_of_f32", "static __device__ u16 bf16_of_f32(f
 constexpr Helper f32_of_f16{"f32_of_f16", "static __device__ f32 f32_of_f16(u16 h) { f32 f; asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(f) : \"h\"(h)); return f; }\n"};
 constexpr Helper f16_of_f32{"f16_of_f32", "static __device__ u16 f16_of_f32(f32 f) { u16 h; asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(h) : \"f\"(f)); return h; }\n"};
 
+// Within an ulp, without branches: the residual corrects the quotient unless it is not a number (a zero or infinite divisor).
+constexpr Helper div_near{"div_near",
+    "static __device__ f32 div_near(f32 a, f32 b) { f32 r; asm(\"rcp.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(b)); const f32 q = a * r, e = "
+    "__fmaf_rn(-b, q, a); return e == e ? __fmaf_rn(e, r, q) : q; }\n"};
+
 class CudaPrinter final : public Printer {
  public:
   explicit CudaPrinter(const Kernel& k) : Printer(k) {
@@ -119,6 +124,7 @@ class CudaPrinter final : public Printer {
     if (i.scalar == Scalar::cast) return cast(from, to, x);
     if (i.scalar == Scalar::bitcast) return bit_cast(from, to, x);
     if (i.scalar == Scalar::fmod) return cat(to == DType::f64 ? "fmod(" : "fmodf(", x, ", ", o(i, 1, part), ")");
+    if (i.scalar == Scalar::div && i.imm == 1) return cat(use(div_near), "(", x, ", ", o(i, 1, part), ")");
     return scalar_text(i, part);
   }
   std::string bit_cast(DType from, DType to, const std::string& x) {

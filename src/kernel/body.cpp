@@ -171,7 +171,16 @@ Kv BodyLowering::scalar_op(const Inst& i) {
     const int lanes = std::max({o[0].lanes(), o[1] ? o[1].lanes() : 1, o[2] ? o[2].lanes() : 1});
     for (Kv& x : o)
       if (x) x = b_.splat(x, lanes);
-    return expand_math(i.op, o[0], o[1]);
+    if (!short_functions_) return expand_math(i.op, o[0], o[1]);
+    const size_t first = b_.kernel().insts.size();
+    Kv r;
+    if (is_reduced_float(i.dtype) && i.operand_count == 1) r = expand_math_narrow(i.op, o[0]);
+    if (!r) r = expand_math(i.op, o[0], o[1]);
+    for (size_t n = first; n < b_.kernel().insts.size(); ++n) {
+      KInst& k = b_.kernel().insts[n];
+      if (k.op == KOp::scalar && k.scalar == Scalar::div && k.type.dtype == DType::f32) k.imm = 1;
+    }
+    return r;
   }
   return b_.op(i.op, o[0], o[1], o[2]);
 }

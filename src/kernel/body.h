@@ -44,6 +44,10 @@ class BodyLowering {
   // Contiguous accesses by these addresses are written lane by lane: they cannot be aligned.
   void access_by_lane(std::vector<char> addresses) { by_lane_ = std::move(addresses); }
 
+  // Functions may be an ulp further off where that makes them shorter: divisions in them are marked (imm 1 of the
+  // instruction), 16-bit types have texts of their own.
+  void use_short_functions() { short_functions_ = true; }
+
   // How an address moves along an axis: address(axis + 1) - address(axis), where that is the same everywhere.
   static std::optional<Dim> step_along(const Loop& loop, ValueId address, int axis);
 
@@ -77,6 +81,7 @@ class BodyLowering {
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
   std::vector<char> by_lane_;
+  bool short_functions_ = false;
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;
   Guard guard_;

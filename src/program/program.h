@@ -47,7 +47,7 @@ struct Program : RefCounted {
     enum class Kind : uint8_t { launch, copy, native } kind;
     uint32_t kernel = 0;                 // launch
     std::vector<uint32_t> buffers;       // launch: by kernel parameter; copy: dst, src; native: results, then operands
-    std::vector<Dim> sizes;              // launch: values of the kernel's own symbols; empty: they are the program's
+    std::vector<Dim> sizes;              // launch: values of the kernel's own symbols; empty: they are the program's. native: its own
     Dim bytes = 0;                       // copy
     std::string name;                    // native: entry point; launch: what it is, for traces
     std::vector<HostAttr> args;          // native: the call's arguments; tensors count the operand buffers

@@ -209,7 +209,11 @@ void Executable::run_native(const Program::Step& step, const Plan& plan, std::sp
     t.data = buffers[step.buffers[i]];
     (i < results ? call.out : call.in).push_back(std::move(t));
   }
-  if (own) return own({device_, stream, call});
+  if (own) {
+    Ints sizes;
+    for (Dim d : step.sizes) sizes.push_back(evaluate(d, plan.symbols));
+    return own({device_, stream, call, sizes});
+  }
   if (kind == DeviceKind::cpu) return f(call);
   // On the host, between copies.
   emit_event(EventKind::fallback, step.name, cat("runs on the host: ", device_.id(), " has no function of its own"));

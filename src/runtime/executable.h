@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "native/device_call.h"
 #include "program/program.h"
 
 namespace phlox {
@@ -69,12 +70,6 @@ int64_t* device_status(Device& device, StreamId stream);
 void check_device_status(Device& device);
 
 // Native steps on the device itself, by stable name; where there is none, the host function runs on copies.
-struct DeviceCall {
-  Device& device;
-  StreamId stream;
-  const HostCall& call;    // its data pointers are device addresses
-};
-using DeviceFunction = void (*)(const DeviceCall&);
 void register_device_native(DeviceKind kind, const std::string& name, DeviceFunction f);
 DeviceFunction find_device_native(DeviceKind kind, const std::string& name);
 

@@ -106,6 +106,13 @@ TEST(EagerCuda, Ops) {
     compare("sort", {x}, {}, gpu, t);
     compare("matmul", {x, random_tensor({129, 50}, 4, d)}, {}, gpu, t);
   }
+  for (DType d : {DType::f32, DType::f16, DType::bf16, DType::f64}) {
+    const double t = d == DType::f64 ? 1e-12 : d == DType::f32 ? 2e-5 : 2e-2;
+    compare("bmm", {random_tensor({3, 20, 33}, 1, d), random_tensor({3, 33, 17}, 2, d)}, {}, gpu, t);
+    compare("matmul", {random_tensor({64, 128}, 1, d), random_tensor({128}, 2, d)}, {}, gpu, t);
+    compare("matmul", {random_tensor({5, 64, 128}, 1, d), random_tensor({128, 256}, 2, d)}, {}, gpu, t);
+    compare("linear", {random_tensor({7, 128}, 1, d), random_tensor({24, 128}, 2, d), random_tensor({24}, 3, d)}, {}, gpu, t);
+  }
   const Tensor table = random_tensor({11, 16}, 5), index = random_tensor({7}, 6, DType::i64);
   compare("embedding", {table, index}, {}, gpu, 0);
   compare("layer_norm", {random_tensor({12, 768}, 7)}, {dims({768})}, gpu, 2e-5);

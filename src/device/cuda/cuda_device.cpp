@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/library.h"
 #include "base/event.h"
 #include "base/root.h"
 #include "base/team.h"
@@ -105,6 +106,11 @@ void CudaDevice::read_target() {
   target_.l2_bytes = attribute(l2_cache_size);
   target_.l3_bytes = 0;
   target_.shared_bytes = attribute(shared_per_block_optin);
+  // Programs may count on the matrix library where it is installed.
+  const char* const matrix_library[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
+  const char* providers = std::getenv("PHLOX_PROVIDERS");
+  if (!(providers && std::string_view(providers) == "off") && open_library(matrix_library, cuda_library_dirs()))
+    target_.features = {"+cublaslt"};
 }
 
 // ---- Memory
