@@ -4303,6 +4303,10 @@ inline Tensor numpy_T(const Tensor& self) {
   static const detail::Op op_("numpy_T");
   return op_.call1({detail::slot(self)});
 }
+inline Tensor one_hot(const Tensor& self, int64_t num_classes = -1) {
+  static const detail::Op op_("one_hot");
+  return op_.call1({detail::slot(self), detail::slot(num_classes)});
+}
 inline Tensor ones(List<int64_t> size, const TensorOptions& options = {}) {
   static const detail::Op op_("ones");
   const detail::Slots s_size(size);
@@ -7195,6 +7199,7 @@ inline Tensor Tensor::not_equal(const Scalar& other) const { return v1::not_equa
 inline const Tensor& Tensor::not_equal_(const Tensor& other) const { return v1::not_equal_(*this, other); }
 inline const Tensor& Tensor::not_equal_(const Scalar& other) const { return v1::not_equal_(*this, other); }
 inline Tensor Tensor::numpy_T() const { return v1::numpy_T(*this); }
+inline Tensor Tensor::one_hot(int64_t num_classes) const { return v1::one_hot(*this, num_classes); }
 inline Tensor Tensor::ones_like(const TensorOptions& options) const { return v1::ones_like(*this, options); }
 inline Tensor Tensor::outer(const Tensor& vec2) const { return v1::outer(*this, vec2); }
 inline Tensor Tensor::pad(List<int64_t> pad, std::string_view mode, std::optional<double> value) const { return v1::pad(*this, pad, mode, value); }

@@ -282,11 +282,6 @@ inline bool equal(const Tensor& a, const Tensor& b) { return a.sizes().vec() == 
 inline bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8, bool equal_nan = false) {
   return isclose(a, b, rtol, atol, equal_nan).all().item<bool>();
 }
-// A new last dimension with 1 at the place that `classes` names and 0 elsewhere; -1: as many as the largest asks for.
-inline Tensor one_hot(const Tensor& classes, int64_t num_classes = -1) {
-  const int64_t n = num_classes >= 0 ? num_classes : classes.max().item<int64_t>() + 1;
-  return (classes.unsqueeze(-1) == arange(n, {.dtype = i64, .device = classes.device()})).to(i64);
-}
 
 // --- the process
 

@@ -72,7 +72,7 @@ phlox_status phlox_compiled_call(phlox_compiled* function, phlox_tensor* const* 
   return guarded([&] {
     CompiledFunction& f = need_function(function, "compiled_call");
     need_out(n_outs, "compiled_call");
-    waiting_results().clear();
+    forget_waiting_results();
     std::vector<Tensor> results = f.call(need_inputs(inputs, n, "compiled_call"));
     give_results(results, outs, n_outs);
   });

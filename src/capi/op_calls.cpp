@@ -88,8 +88,13 @@ class Checker {
       error("takes fewer arguments", cat(given.size()), cat("at most ", params.size()));
     SmallVector<Arg, 8> args(given);
     for (size_t i = 0; i < args.size(); ++i) args[i] = one(args[i], params[i]);
-    for (size_t i = args.size(); i < params.size(); ++i)
-      if (!params[i].has_default) error(cat("argument '", params[i].name, "' is missing"), cat(args.size(), " arguments"), {});
+    // All arguments are given from here on: eager's shortest way knows only complete calls.
+    for (size_t i = given.size(); i < params.size(); ++i) {
+      const SchemaParam& p = params[i];
+      if (!p.has_default) error(cat("argument '", p.name, "' is missing"), cat(given.size(), " arguments"), {});
+      const bool one_for_all = p.list && p.fixed_size > 0 && !p.default_value.is_none() && p.default_value.kind != ArgKind::list;
+      args.push_back(one_for_all ? repeated(p.default_value, p.fixed_size) : p.default_value);
+    }
     return args;
   }
 
@@ -189,15 +194,22 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
   return results;
 }
 
-Tensors& waiting_results() {
+static thread_local bool some_wait = false;  // so that a call need not look at the list
+static Tensors& waiting_results() {
   static thread_local Tensors results;
   return results;
+}
+void forget_waiting_results() {
+  if (!some_wait) return;
+  waiting_results().clear();
+  some_wait = false;
 }
 void give_results(std::span<Tensor> results, phlox_tensor** outs, int32_t* n_outs) {
   const int32_t room = outs ? *n_outs : 0, n = int32_t(results.size());
   *n_outs = n;
   if (n > room) {
     for (Tensor& t : results) waiting_results().push_back(std::move(t));
+    some_wait = true;
     return;
   }
   for (int32_t i = 0; i < n; ++i) outs[i] = to_handle(std::move(results[size_t(i)]));
@@ -235,7 +247,7 @@ phlox_status phlox_call(const phlox_op* op, const phlox_slot* args, int32_t n_ar
     if (!op) null_handle("call", "op");
     if (n_args < 0 || (n_args > 0 && !args)) null_handle("call", "arguments");
     need_out(n_outs, "call");
-    waiting_results().clear();
+    forget_waiting_results();
     Tensors results = call_handle(*op, {reinterpret_cast<const Arg*>(args), size_t(n_args)});
     give_results(results, outs, n_outs);
   });
@@ -246,7 +258,7 @@ int32_t phlox_take_results(phlox_tensor** outs, int32_t room) {
   int32_t n = 0;
   if (room < int32_t(waiting.size()) || !outs) return 0;
   for (Tensor& t : waiting) outs[n++] = to_handle(std::move(t));
-  waiting.clear();
+  forget_waiting_results();
   return n;
 }
 

@@ -22,7 +22,7 @@ const phlox_op* find_op_handle(std::string_view name);  // null when there is no
 // in-place and out forms are the tensors that were changed.
 Tensors call_handle(const phlox_op& op, std::span<const Arg> args);
 
-Tensors& waiting_results();  // of this thread: what phlox_take_results gives out
+void forget_waiting_results();  // of this thread: what phlox_take_results would give out
 // Into `outs` where there is room for all, else into the waiting ones; *n_outs becomes their number.
 void give_results(std::span<Tensor> results, phlox_tensor** outs, int32_t* n_outs);
 

@@ -413,7 +413,15 @@ struct ExactCall {
         geometry.push_back(-int64_t(a.count) - 1);
         for (const Arg& i : a.items()) if (!add(i, p, fixed)) return false;
         return true;
-      case ArgKind::complex: case ArgKind::string: case ArgKind::generator: return false;
+      case ArgKind::string:  // its bytes, eight to a number
+        geometry.push_back(int64_t(ArgKind::string) | int64_t(a.count) << 8);
+        for (uint32_t at = 0; at < a.count; at += 8) {
+          int64_t word = 0;
+          std::memcpy(&word, a.string + at, std::min<size_t>(8, a.count - at));
+          geometry.push_back(word);
+        }
+        return true;
+      case ArgKind::complex: case ArgKind::generator: return false;
       default:
         if (p.type == ParamType::scalar && !fixed && !a.is_none()) {
           geometry.push_back(int64_t(a.kind));

@@ -20,7 +20,7 @@ const std::set<std::string> hand_methods = {
     "cpu",   "cuda",   "T",      "mT",    "set_data", "is_leaf", "retain_grad", "is_floating_point", "is_complex", "str", "version"};
 const std::set<std::string> hand_functions = {"tensor", "to", "from_blob", "from_data", "grad", "backward", "call", "report",
                                               "is_floating_point", "is_complex", "promote_types", "dtype_name", "dtype_bytes", "empty",
-                                              "manual_seed", "synchronize", "equal", "allclose", "one_hot"};
+                                              "manual_seed", "synchronize", "equal", "allclose"};
 const std::set<std::string> cpp_words = {"and", "or", "not", "xor", "float", "double", "int", "bool", "char", "short", "long",
                                          "union", "class", "default", "this", "operator", "new", "delete", "register", "auto",
                                          "template", "namespace", "signed", "unsigned", "return", "for", "if", "while", "do"};
