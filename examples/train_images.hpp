@@ -35,7 +35,7 @@ struct ImageNet : nn::Module {
 struct ImageOptions {
   std::string folder = "/usr/share/datasets/fashion-mnist";
   int epochs = 1;
-  int batch_size = 64;
+  int batch_size = 100;
   int eager_steps = 200;
   int max_steps = 0;   // of all; 0: no limit
   int test_images = 10000;
