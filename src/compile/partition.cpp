@@ -80,6 +80,8 @@ class Partitioner {
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
     choose_buffers();
+    if (options_.fuse)
+      for (Cluster& c : clusters_) store_row_inputs(c);
     for (bool again = true; again;) again = split_costly_groups();
     if (options_.fuse)
       for (NodeId n = 0; n < kind_.size(); ++n)
@@ -275,6 +277,53 @@ class Partitioner {
     std::vector<GraphValue> out;
     for (NodeId n : c.nodes) for (GraphValue v : g_.node(n).results) if (buffer_[v]) out.push_back(v);
     return out;
+  }
+
+  // Several passes over rows that are too long to keep compute what they read several times: a value made of many
+  // others is stored once instead.
+  void store_row_inputs(const Cluster& c) {
+    if (c.merged_into != ~0u || c.alone || !c.has_row || dim_hint_or(c.full, 0) / std::max<int64_t>(dim_hint_or(c.row, 1), 1) < 8192) return;
+    struct Candidate { GraphValue v; size_t reads; };
+    std::vector<Candidate> candidates;
+    size_t reductions = 0;
+    for (NodeId n : c.nodes) {
+      if (kind_[n] != NodeKind::reduce) continue;
+      ++reductions;
+      producers(n, [&](GraphValue v) {
+        if (const size_t reads = large_reads(v, c)) candidates.push_back({v, reads});
+      });
+    }
+    if (reductions < 2) return;
+    std::stable_sort(candidates.begin(), candidates.end(), [](auto& a, auto& b) { return a.reads < b.reads; });
+    for (auto [v, unused] : candidates) {
+      const size_t reads = large_reads(v, c);  // what was stored before may serve here as well
+      if (reads < 4) continue;
+      for (bool down = true; down;) {  // to the smallest value that is made of all of them
+        down = false;
+        producers(g_.value(v).node, [&](GraphValue x) {
+          if (!down && large_reads(x, c) == reads) v = x, down = true;
+        });
+      }
+      buffer_[v] = true;
+      apart_.push_back(g_.value(v).node);
+      if (events_visible(EventKind::fusion_refused))
+        emit_event(EventKind::fusion_refused, g_.node(g_.value(v).node).op->schema.name,
+                   cat("several passes over long rows read it, and it is made of ", reads, " others: it is stored once"));
+    }
+  }
+  // How many large buffers a map of the cluster is computed from; 0 where it cannot be stored before the cluster runs.
+  size_t large_reads(GraphValue v, const Cluster& c) const {
+    const NodeId n = g_.value(v).node;
+    if (n == no_node || buffer_[v] || kind_[n] != NodeKind::map || &clusters_[root(cluster_[n])] != &c) return 0;
+    std::vector<GraphValue> reads, reductions;
+    if (again_cost(v, reads, reductions, 0) >= 1000 || !reductions.empty()) return 0;
+    size_t large = 0;
+    for (GraphValue r : reads) {
+      Dim points = 1;
+      for (Dim d : g_.type(r).shape) points = points * d;
+      large += dim_hint_or(points, 0) >= dim_hint_or(c.full, 1) / 8;
+    }
+    return large;
   }
 
   // Fusing is only right while no value is computed at more points than its cluster has. Where a reduction would be
