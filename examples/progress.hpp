@@ -53,6 +53,14 @@ class Progress {
   Clock clock_;
 };
 
+// "83 images/s"; the first uses of a program compile its kernels and are not timed.
+inline std::string rate(double amount, double seconds, const char* unit) {
+  if (amount <= 0 || seconds <= 0) return "warming up";
+  char text[48];
+  std::snprintf(text, sizeof text, "%.0f %s/s", amount / seconds, unit);
+  return text;
+}
+
 // --name or --name=value (or --name value) on the command line.
 class Arguments {
  public:

@@ -104,9 +104,9 @@ inline ImageResult train_images(const ImageOptions& o) {
       schedule.step();
       r.losses.push_back(loss.item<float>());
       ++r.steps;
-      progress.update(r.steps, format("%s  loss %.3f  %.0f images/s", eager ? "eager   " : "compiled", double(r.losses.back()),
-                                      o.batch_size * (eager ? (r.steps - warm) / (clock.seconds() - eager_from)
-                                                            : (r.steps - o.eager_steps - warm) / (clock.seconds() - compiled_from))));
+      const double timed = o.batch_size * double(eager ? r.steps - warm : r.steps - o.eager_steps - warm);
+      const std::string speed = rate(timed, clock.seconds() - (eager ? eager_from : compiled_from), "images");
+      progress.update(r.steps, format("%s  loss %.3f  %s", eager ? "eager   " : "compiled", double(r.losses.back()), speed.c_str()));
     }
   }
   if (r.steps > o.eager_steps && o.eager_steps > warm) r.eager_images_s = o.batch_size * (o.eager_steps - warm) / (eager_to - eager_from);

@@ -167,9 +167,10 @@ inline TextResult train_text(const TextOptions& o) {
       schedule.step();
       r.losses.push_back(loss.item<float>());
       ++r.steps;
-      const int timed = r.steps - compiled_at - 2;
-      progress.update(r.steps, format("loss %.3f  %.0f tokens/s", double(r.losses.back()),
-                                      timed > 0 ? double(o.batch_size * o.context * timed) / (clock.seconds() - compiled_from) : 0.0));
+      const bool eager = r.steps <= compiled_at;
+      const double timed = double(o.batch_size * o.context) * (eager ? r.steps - first - 1 : r.steps - compiled_at - 2);
+      const std::string speed = rate(timed, clock.seconds() - (eager ? eager_from : compiled_from), "tokens");
+      progress.update(r.steps, format("%s  loss %.3f  %s", eager ? "eager   " : "compiled", double(r.losses.back()), speed.c_str()));
     }
   }
   const double tokens = double(o.batch_size * o.context);
