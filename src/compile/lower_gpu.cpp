@@ -7,12 +7,30 @@
 
 namespace phlox {
 
+// f32 values that are only scaled before they are rounded to 16 bits.
+static std::vector<char> narrow_values(const Loop& loop) {
+  std::vector<char> narrow(loop.insts.size(), 1);
+  const auto wide = [&](ValueId v) { if (v != no_value) narrow[v] = 0; };
+  for (const Store& s : loop.stores) {
+    if (!is_reduced_float(loop.insts[s.value].dtype)) wide(s.value);
+    wide(s.predicate);
+  }
+  for (size_t v = loop.insts.size(); v-- > 0;) {
+    const Inst& i = loop.insts[v];
+    const bool keeps = narrow[v] && (i.op == Scalar::mul || i.op == Scalar::neg || i.op == Scalar::div);
+    if (keeps || (i.op == Scalar::cast && is_reduced_float(i.dtype))) continue;
+    for (int n = 0; n < i.operand_count; ++n) wide(i.operand[n]);
+  }
+  for (size_t v = 0; v < narrow.size(); ++v) narrow[v] &= loop.insts[v].dtype == DType::f32;
+  return narrow;
+}
+
 GpuLowering::GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& split)
     : loop_(loop), plan_(plan), split_(split), body_(b_, loop) {
   b_.kernel().threads = uint32_t(plan.threads);
   for (const Store& s : loop.stores) all_.push_back(&s);
   body_.access_by_lane(plan.by_lane);
-  body_.use_short_functions();
+  body_.use_short_functions(narrow_values(loop));
 }
 
 Kernel GpuLowering::run() {
@@ -327,7 +345,7 @@ struct Splitter {
 
   // How many pieces the reductions of a group should be cut into; 1: they stay whole.
   int64_t pieces(const std::vector<ValueId>& group, int& axis) const {
-    const GpuPlan plan = plan_gpu(loop, target);
+    const GpuPlan plan = plan_gpu(loop, target, {}, false);
     const int processors = gpu_processors(target);
     const Inst& g = loop.insts[group[0]];
     axis = std::countr_zero(g.axes);

@@ -117,7 +117,7 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
   p.resident = loads && words <= (p.threads > 512 ? 32 : 64) ? int(r) : 0;
 }
 
-void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice) {
+void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice, bool spread) {
   if (p.vector_axis < 0) {
     p.linear = true;
     p.threads = 32;
@@ -131,12 +131,18 @@ void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target
     p.linear = length < int64_t(p.threads) * p.lanes;
     return;
   }
-  const int64_t wide = (length + p.lanes - 1) / p.lanes;
-  const int columns = std::clamp(ceil_pow2(wide), 32, 256);
+  const int64_t others = std::max<int64_t>(1, p.outer_points / std::max<int64_t>(1, length));
+  int64_t wide = (length + p.lanes - 1) / p.lanes;
+  int columns = std::clamp(ceil_pow2(wide), 32, 256);
+  const auto blocks = [&] { return (wide + columns - 1) / columns * others; };
   if (can_slice) {
-    // Few columns: several threads walk the rows of one.
-    const int64_t blocks = (wide + columns - 1) / columns * std::max<int64_t>(1, p.outer_points / std::max<int64_t>(1, length));
-    const int64_t want = int64_t(gpu_processors(target)) * 1024 / std::max<int64_t>(1, blocks * columns);
+    // Few columns: small blocks, then narrow accesses, and several threads walk the rows of one column.
+    while (spread && columns > 32 && blocks() < gpu_processors(target)) columns /= 2;
+    while (spread && p.lanes > 1 && blocks() < gpu_processors(target)) {
+      p.lanes /= 2;
+      wide = (length + p.lanes - 1) / p.lanes;
+    }
+    const int64_t want = int64_t(gpu_processors(target)) * 1024 / std::max<int64_t>(1, blocks() * columns);
     p.slices = int(std::bit_floor(uint64_t(std::clamp<int64_t>(std::min(want, p.inner_points / 4), 1, 512 / columns))));
     if (p.slices == 1 && columns < 128) p.slices = std::min(4, 512 / columns);
   }
@@ -146,7 +152,7 @@ void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target
 
 }  // namespace
 
-GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split) {
+GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split, bool spread) {
   GpuPlan p;
   const std::vector<char> live = live_values(loop);
   AxisMask outer = loop.axes.size() == 64 ? ~AxisMask(0) : (AxisMask(1) << loop.axes.size()) - 1, row = 0, all_inner = 0;
@@ -191,7 +197,7 @@ GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split) 
     plan_rows(loop, live, p);
     if ((all_inner & (all_inner - 1)) || split.axis >= 0) p.resident = 0;
   } else {
-    plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0);
+    plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0, spread);
   }
   if (p.lanes == 1) { p.multiples.clear(); p.aligned_params.clear(); }
   return p;

@@ -30,7 +30,8 @@ struct GpuPlan {
   int64_t inner_points = 1, outer_points = 1;  // of the example
 };
 
-GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split = {});
+// `spread`: columns give up wide accesses where there are fewer blocks than processors.
+GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split = {}, bool spread = true);
 int64_t gpu_size_hint(Dim d);
 int gpu_processors(const Target& t);
 

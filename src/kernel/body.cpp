@@ -128,7 +128,7 @@ Kv BodyLowering::compute(ValueId v) {
   if (i.op == Scalar::lt || i.op == Scalar::le)
     if (const Kv r = position_test(v)) return r;
   // Arithmetic on 16-bit floats: in f32, rounded back.
-  Kv r = scalar_op(i);
+  Kv r = scalar_op(v);
   return is_reduced_float(i.dtype) ? b_.cast(r, i.dtype) : r;
 }
 
@@ -151,7 +151,8 @@ Kv BodyLowering::position_test(ValueId v) {
   return ma ? b_.op(i.op, lane, bound) : b_.op(i.op, bound, lane);
 }
 
-Kv BodyLowering::scalar_op(const Inst& i) {
+Kv BodyLowering::scalar_op(ValueId v) {
+  const Inst& i = loop_.insts[v];
   Kv o[3];
   for (int n = 0; n < i.operand_count; ++n) {
     o[n] = value(i.operand[n]);
@@ -174,7 +175,7 @@ Kv BodyLowering::scalar_op(const Inst& i) {
     if (!short_functions_) return expand_math(i.op, o[0], o[1]);
     const size_t first = b_.kernel().insts.size();
     Kv r;
-    if (is_reduced_float(i.dtype) && i.operand_count == 1) r = expand_math_narrow(i.op, o[0]);
+    if (i.operand_count == 1 && (is_reduced_float(i.dtype) || narrow_[v])) r = expand_math_narrow(i.op, o[0]);
     if (!r) r = expand_math(i.op, o[0], o[1]);
     for (size_t n = first; n < b_.kernel().insts.size(); ++n) {
       KInst& k = b_.kernel().insts[n];
@@ -182,7 +183,12 @@ Kv BodyLowering::scalar_op(const Inst& i) {
     }
     return r;
   }
-  return b_.op(i.op, o[0], o[1], o[2]);
+  const Kv r = b_.op(i.op, o[0], o[1], o[2]);
+  if (i.op == Scalar::div && short_functions_ && r.dtype() == DType::f32 && (is_reduced_float(i.dtype) || narrow_[v])) {
+    KInst& k = b_.kernel().insts[r.id];
+    if (k.op == KOp::scalar && k.scalar == Scalar::div) k.imm = 1;
+  }
+  return r;
 }
 
 Kv BodyLowering::checked_index(const Inst& i) {

@@ -45,8 +45,9 @@ class BodyLowering {
   void access_by_lane(std::vector<char> addresses) { by_lane_ = std::move(addresses); }
 
   // Functions may be an ulp further off where that makes them shorter: divisions in them are marked (imm 1 of the
-  // instruction), 16-bit types have texts of their own.
-  void use_short_functions() { short_functions_ = true; }
+  // instruction), 16-bit types have texts of their own. `narrow`: f32 values of the loop that end as 16 bits: they are
+  // treated like these.
+  void use_short_functions(std::vector<char> narrow) { short_functions_ = true; narrow_ = std::move(narrow); }
 
   // How an address moves along an axis: address(axis + 1) - address(axis), where that is the same everywhere.
   static std::optional<Dim> step_along(const Loop& loop, ValueId address, int axis);
@@ -65,7 +66,7 @@ class BodyLowering {
   // The outermost level where v can be computed: its axes are bound and the reductions it uses are defined.
   size_t level_of(ValueId v);
   Kv compute(ValueId v);
-  Kv scalar_op(const Inst& i);
+  Kv scalar_op(ValueId v);
   Kv position_test(ValueId v);
   Kv load(const Inst& i);
   Kv first_lane(ValueId v);
@@ -80,7 +81,7 @@ class BodyLowering {
   const Loop& loop_;
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
-  std::vector<char> by_lane_;
+  std::vector<char> by_lane_, narrow_;
   bool short_functions_ = false;
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;
