@@ -87,7 +87,10 @@ class Machine {
         ops_.fill(rep_bytes(rep_of(i.type.dtype)))(at(v), operand(i, 0), nullptr, nullptr, n);
         return;
       case KOp::iota:
-        for (int l = 0; l < n; ++l) reinterpret_cast<int64_t*>(at(v))[l] = l;
+        for (int l = 0; l < n; ++l) {
+          if (dtype_bytes(i.type.dtype) == 8) reinterpret_cast<int64_t*>(at(v))[l] = l;
+          else reinterpret_cast<int32_t*>(at(v))[l] = l;
+        }
         return;
       case KOp::extract:
         std::memcpy(at(v), operand(i, 0) + i.imm * int64_t(bytes_of(i)), bytes_of(i));
@@ -123,6 +126,14 @@ class Machine {
         return;
       }
       case KOp::prefetch: return;
+      case KOp::address:
+        return put(v, int64_t(words_[k_.params[size_t(i.imm)].word]) + scalar(i, 0) * dtype_bytes(k_.params[size_t(i.imm)].dtype));
+      case KOp::tile: {
+        const KTile& t = k_.tiles[size_t(i.imm)];
+        SmallVector<int64_t, 13> operands;
+        for (KValue o : t.operands) operands.push_back(*reinterpret_cast<const int64_t*>(at(o)));
+        return interpret_tile(t, operands);
+      }
       default: break;
     }
     if (i.op >= KOp::load && i.op <= KOp::store_scatter) return access(v);

@@ -74,6 +74,24 @@ TEST(Gemm, Layouts) {
   p.run(clang_only());
 }
 
+// The cut into blocks follows the number of threads; the bits do not.
+TEST(Gemm, Threads) {
+  Products p;
+  p.add({130, 200, 300});
+  Product tall{700, 40, 290};
+  tall.b_transposed = true;
+  tall.epilogue = Product::two_stores;
+  p.add(tall);
+  p.add({2, 700, 520});
+  Product batched{60, 90, 270, 3};
+  batched.a_transposed = true;
+  batched.epilogue = Product::to_bf16;
+  p.add(batched);
+  std::vector<Config> many = clang_only();
+  for (Config& c : many) c.target.threads = 7;
+  p.run(many);
+}
+
 TEST(Gemm, SpecialValues) {
   Products p;
   p.special = true;
@@ -136,6 +154,22 @@ TEST(Gemm, AnySize) {
         }
       }
     }
+  }
+}
+
+// Without a compiler: the leaves have their meaning in the kernel interpreter too.
+TEST(Gemm, Interpreted) {
+  Product list[] = {{15, 37, 270}, {2, 40, 300}, {2, 40, 300}, {33, 20, 30}};
+  list[0].epilogue = Product::bias;
+  list[0].b_transposed = true;
+  list[2].b_transposed = true;
+  list[3].wild = true;
+  list[3].in = DType::bf16;
+  for (const Product& p : list) {
+    const ProductLoop l = product_loop(p);
+    Compiled k;
+    k.lowered = lower_loop(l.loop, v4());
+    EXPECT_EQ(compare(l.loop, k, product_arguments(p, l), 2), "") << cat(p.m, "x", p.n, "x", p.k);
   }
 }
 
