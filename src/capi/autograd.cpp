@@ -1,6 +1,8 @@
 // Gradients across the C ABI: modes, .grad, backward, hooks, functions with gradients of the caller's own.
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <memory>
-#include <optional>
 
 #include "base/error.h"
 #include "capi_rt/boundary.h"
@@ -134,12 +136,15 @@ Edge hook_edge(const Tensor& t, const char* entry) {
   return e;
 }
 
-void record(const phlox_function& given) {
+void record(const phlox_function& call) {
   const char* entry = "record_function";
-  // Fields behind the caller's struct_size do not exist for it.
-  if (given.struct_size < sizeof(phlox_function))
-    fail(ErrorCode::invalid_argument, {.op = entry, .fact = "struct_size is not set", .got = cat(given.struct_size),
-                                       .expected = cat("at least ", sizeof(phlox_function))});
+  // The fields of the first version must be there; what later ones append counts as zero for callers that do not know it.
+  constexpr size_t first_version = offsetof(phlox_function, flags) + sizeof(uint32_t);
+  if (call.struct_size < first_version)
+    fail(ErrorCode::invalid_argument, {.op = entry, .fact = "struct_size is not set", .got = cat(call.struct_size),
+                                       .expected = cat("at least ", first_version)});
+  phlox_function given{};
+  std::memcpy(&given, &call, std::min(call.struct_size, sizeof given));
   if (!given.backward) null_handle(entry, "backward function");
   const std::vector<Tensor> in = tensor_list(given.inputs, given.n_inputs, entry, false);
   const std::vector<Tensor> out = tensor_list(given.outputs, given.n_outputs, entry, false);
