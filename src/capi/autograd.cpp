@@ -40,7 +40,7 @@ class FunctionNode final : public GradNode {
     sequence = next_sequence();
     for (int32_t i = 0; i < f.n_inputs; ++i) {
       const TensorImpl& t = *to_impl(f.inputs[i]);
-      inputs.push_back(is_float(t.dtype) ? gradient_edge(Tensor::share(to_impl(f.inputs[i]))) : Edge{});
+      inputs.push_back(has_gradient(t.dtype) ? gradient_edge(Tensor::share(to_impl(f.inputs[i]))) : Edge{});
       input_sizes_.push_back(t.sizes);
     }
     for (int32_t i = 0; i < f.n_outputs; ++i)
@@ -105,7 +105,7 @@ class FunctionNode final : public GradNode {
                                  .remedy = "clone it before changing it"});
     if (!s.is_result) return s.tensor;
     Tensor t = detach(s.tensor);
-    if (is_float(t->dtype)) set_edge(t, Ref<GradNode>::share(this), uint32_t(result_of_[i]));
+    if (has_gradient(t->dtype)) set_edge(t, Ref<GradNode>::share(this), uint32_t(result_of_[i]));
     return t;
   }
 
@@ -150,7 +150,7 @@ void record(const phlox_function& call) {
   const std::vector<Tensor> out = tensor_list(given.outputs, given.n_outputs, entry, false);
   tensor_list(given.saved, given.n_saved, entry, false);
   bool wanted = false;
-  for (const Tensor& t : in) wanted |= t->requires_grad && is_float(t->dtype);
+  for (const Tensor& t : in) wanted |= t->requires_grad && has_gradient(t->dtype);
   if (!wanted || !grad_enabled()) {
     if (given.destroy) given.destroy(given.context);
     return;
@@ -164,7 +164,7 @@ void record(const phlox_function& call) {
   }
   const Ref<FunctionNode> node = make_ref<FunctionNode>(given);
   for (uint32_t i = 0; i < out.size(); ++i) {
-    if (!is_float(out[i]->dtype)) continue;
+    if (!has_gradient(out[i]->dtype)) continue;
     AutogradExtra& e = autograd_extra(*out[i]);
     e.base = nullptr;  // also a view of an input is a result of its own
     e.view = nullptr;
@@ -173,7 +173,7 @@ void record(const phlox_function& call) {
 }
 
 void set_requires_grad(const Tensor& t, bool on) {
-  if (on && !is_float(t->dtype))
+  if (on && !has_gradient(t->dtype))
     fail(ErrorCode::autograd, {.op = "requires_grad_", .fact = "only floating-point tensors have gradients", .got = tensor_text(*t),
                                .remedy = "cast it first"});
   if (on && t->inference && !inference_enabled())

@@ -222,7 +222,7 @@ phlox_status phlox_tensor_to_device(phlox_tensor* t, phlox_device device, phlox_
 phlox_status phlox_tensor_set_data(phlox_tensor* handle, const phlox_tensor* source) {
   return guarded([&] {
     const Tensor t = need_ref(handle, "set_data"), s = need_ref(source, "set_data");
-    if (t->requires_grad && !is_float(s->dtype))
+    if (t->requires_grad && !has_gradient(s->dtype))
       fail(ErrorCode::autograd, {.op = "set_data", .fact = "a tensor that requires grad stays a floating-point one", .got = tensor_text(*s)});
     if (t->requires_grad && !is_leaf(*t))
       fail(ErrorCode::autograd, {.op = "set_data", .fact = "only a leaf may take other data", .got = tensor_text(*t), .remedy = "use detach()"});

@@ -51,6 +51,7 @@ struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
   uint32_t history = 0;                // counts changes of this tensor's values in place
 };
 
+constexpr bool has_gradient(DType d) { return is_float(d) || is_complex(d); }
 bool grad_enabled();                   // gradients are on and this is not inference mode
 bool grad_mode();                      // what set_grad_enabled last said
 void set_grad_enabled(bool on);

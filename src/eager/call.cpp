@@ -175,7 +175,7 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
                                    .fact = cat("a value that ", name(), " needs for its gradient was changed in place"),
                                    .got = cat(tensor_text(*t), " at version ", t->storage->version.load()),
                                    .expected = cat("version ", v.tensor.version), .remedy = "clone it before changing it"});
-      if (create_graph && recorded->saved[i].kind == SplitVjp::Saved::Kind::output && is_float(t->dtype)) {
+      if (create_graph && recorded->saved[i].kind == SplitVjp::Saved::Kind::output && has_gradient(t->dtype)) {
         keep.push_back(with_history(t, recorded->saved[i].index, forward));
         in.push_back({keep.back().get(), 0});
         continue;
@@ -247,7 +247,7 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
   }
 };
 
-bool wants_grad(const TensorImpl* t) { return t && t->requires_grad && is_float(t->dtype); }
+bool wants_grad(const TensorImpl* t) { return t && t->requires_grad && has_gradient(t->dtype); }
 
 }  // namespace
 
@@ -284,7 +284,7 @@ static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const Call
     node->saved.push_back(std::move(saved));
   }
   for (uint32_t i = 0; i < s.outputs.size(); ++i)
-    if (is_float(outputs[i]->dtype)) set_edge(outputs[i], node, i);
+    if (has_gradient(outputs[i]->dtype)) set_edge(outputs[i], node, i);
   return node;
 }
 
@@ -309,7 +309,7 @@ static bool any_wants_grad(std::span<const CallInput> inputs) {
   return false;
 }
 static bool any_float(const Signature& s) {
-  for (const TensorType& t : s.outputs) if (is_float(t.dtype)) return true;
+  for (const TensorType& t : s.outputs) if (has_gradient(t.dtype)) return true;
   return false;
 }
 
@@ -576,7 +576,7 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args) {
                                        .got = tensor_text(*r[0]), .expected = tensor_text(*self),
                                        .remedy = "use the form without underscore"});
   const DType from = r[0]->dtype, to = self->dtype;
-  if ((is_float(from) && !is_float(to)) || (!is_bool(from) && is_bool(to)))
+  if ((is_complex(from) && !is_complex(to)) || (is_float(from) && !has_gradient(to)) || (!is_bool(from) && is_bool(to)))
     fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result type cannot be cast to the tensor's",
                                        .got = cat(from), .expected = cat("something that fits ", to), .remedy = "cast the tensor first"});
   if (recording)
@@ -638,7 +638,7 @@ void copy_into(const Tensor& dst, const Tensor& src) {
 
 void assign(const Tensor& dst, const Tensor& src, const char* op) {
   check_can_mutate(*dst, op);
-  const bool track = grad_enabled() && (src->requires_grad || dst->requires_grad) && is_float(dst->dtype);
+  const bool track = grad_enabled() && (src->requires_grad || dst->requires_grad) && has_gradient(dst->dtype);
   copy_into(dst, src);
   dst->storage->version.fetch_add(1, std::memory_order_relaxed);
   if (track) record_assignment(dst, src);

@@ -111,6 +111,12 @@ class ViewWalker {
       p.strides.push_back(stride);
       return true;
     }
+    if (name == "prim::as_strided") {  // of the storage, whatever the base's own place in it
+      p.sizes = list(n.args[1]);
+      p.strides = list(n.args[2]);
+      if (!n.args[3].is_none()) p.offset = num(n.args[3]);
+      return true;
+    }
     return false;
   }
 
@@ -135,7 +141,7 @@ bool alias_views(Signature& s, const OpInfo& op, const CallKey& key, Tensors& vi
     const auto& p = walker.of(v);
     views.push_back(make_view(base, p.offset, p.sizes, p.strides));
   }
-  if (Tracer::current() || (is_float(base->dtype) && (grad_enabled() || base->requires_grad))) record_view(s, base, key.numbers, key.symbols, views);
+  if (Tracer::current() || (has_gradient(base->dtype) && (grad_enabled() || base->requires_grad))) record_view(s, base, key.numbers, key.symbols, views);
   return true;
 }
 

@@ -318,7 +318,7 @@ class Lowering {
   Z lower_to_pair(const Node& n, std::string_view op) {
     static constexpr std::string_view by_parts[] = {
         "add", "sub", "neg", "select", "copy", "stop_gradient", "broadcast", "permute", "reshape", "slice", "pad", "unfold",
-        "fold", "diagonal", "diag_embed", "cat", "gather"};
+        "fold", "as_strided", "diagonal", "diag_embed", "cat", "gather"};
     for (std::string_view s : by_parts) if (op == s) return {again(n, 0), again(n, 1)};
     const DType d = real_dtype(g_.type(n.results[0]).dtype);
     const Dims& shape = g_.type(n.results[0]).shape;

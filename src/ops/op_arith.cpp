@@ -10,6 +10,7 @@ static Val scaled(const Args& a, Val other, int alpha, DType result) {
       a.error("for integer tensors alpha must be an integer", cat(a.f(alpha)), "an int");
     if (a.f(alpha) == 1) return other;
   }
+  if (is_bool(result)) return binary(a.name(), Scalar::band, other, to_bool(a[alpha]));
   return other * a[alpha];
 }
 

@@ -169,7 +169,7 @@ static Val from_half(const Args& a, Val x, int d, Dim n, bool inverse) {
   const Dim half = floordiv(n, 2) + 1;
   x = resized(x, d, half);
   const Dim rest = n - half;
-  if (!rest.is(0)) x = concat({x, conj(flip(slice(x, d, 1, rest), d))}, d);
+  if (!dim_eq(rest, 0)) x = concat({x, conj(flip(slice(x, d, 1, rest), d))}, d);
   return real_part(transformed(x, d, inverse));
 }
 static Val half_of(Val x, int d) { return slice(x, d, 0, floordiv(x.size(d), 2) + 1); }
@@ -265,7 +265,7 @@ static Vals shift_rule(const Args& a, bool back) {
   const Ints dims = reduce_dims(a, 1, x.rank(), false);
   for (int64_t d : dims) {
     const Dim n = x.size(int(d)), by = back ? floordiv(n, 2) : floordiv(n + 1, 2);  // what moves to the front begins there
-    if (n.is(0) || by.is(0) || by == n) continue;
+    if (dim_eq(n, 0) || dim_eq(by, 0) || dim_eq(by, n)) continue;
     x = concat({slice(x, int(d), by, n - by), slice(x, int(d), 0, by)}, int(d));
   }
   return {copy(x)};

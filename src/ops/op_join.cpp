@@ -8,7 +8,7 @@ namespace phlox {
 // --- joins
 
 // ATen's old exception: an empty vector fits everything.
-static bool is_legacy_empty(Val v) { return v.rank() == 1 && v.size(0).is(0); }
+static bool is_legacy_empty(Val v) { return v.rank() == 1 && dim_eq(v.size(0), 0); }
 
 static Val joined(const Args& a, std::vector<Val> v, int64_t dim) {
   if (v.empty()) a.error("nothing to join", "an empty list", "at least one tensor");
@@ -205,7 +205,7 @@ static Vals rot90_rule(const Args& a) {
 }
 static Val rolled(Val x, int d, Dim shift) {
   const Dim n = x.size(d);
-  if (n.is(0)) return x;
+  if (dim_eq(n, 0)) return x;
   const Dim back = mod(shift, n);
   if (back.is(0)) return x;
   return concat({slice(x, d, n - back, back), slice(x, d, 0, n - back)}, d);
@@ -327,7 +327,7 @@ static Vals trapezoid_rule(const Args& a) {
   const Val y = a[0];
   const int d = a.dim(2, y.rank());
   if (y.rank() == 0) a.error("a 0-d tensor has no area", cat(y.type()), "at least 1 dimension");
-  if (y.size(d).is(0)) {
+  if (dim_eq(y.size(d), 0)) {
     Dims shape = y.shape();
     if (!running) shape.erase(size_t(d));
     return {full(a.builder(), shape, y.dtype(), 0)};

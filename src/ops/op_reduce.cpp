@@ -22,7 +22,7 @@ static Val kept(Val reduced, Val x, const Ints& dims) {  // with the reduced dim
   return reshape(reduced, shape);
 }
 static bool is_empty_along(Val x, const Ints& dims) {
-  for (int64_t d : dims) if (x.size(int(d)).is(0)) return true;
+  for (int64_t d : dims) if (dim_eq(x.size(int(d)), 0)) return true;
   return false;
 }
 

@@ -38,7 +38,7 @@ static Vals running_extreme(const Args& a) {
 static Vals logcumsumexp_rule(const Args& a) {
   const Val x = cast(a[0], is_complex(a[0].dtype()) ? DType::c128 : DType::f64);
   const int d = a.dim(1, x.rank());
-  if (x.rank() == 0 || x.size(d).is(0)) return {copy(a[0])};
+  if (x.rank() == 0 || dim_eq(x.size(d), 0)) return {copy(a[0])};
   Val top = stop_gradient(reduce(real_part(x), {d}, "max", true));
   const Val finite = map(Scalar::lt, map(Scalar::abs, top), constant_like(top, INFINITY));
   top = select(finite, top, constant_like(top, 0));

@@ -35,7 +35,7 @@ static Val covariance(const Args& a, Val x, Val correction, Val fweights, Val aw
   const Val off = x - mean_of, weighted = w ? off * w : off;
   return contract(off, conj(weighted), {}, {}, {1}, {1}) / cast(norm, d);
 }
-static Val squeezed(Val c) { return c.size(0).is(1) ? reshape(c, {}) : c; }
+static Val squeezed(Val c) { return dim_eq(c.size(0), 1) ? reshape(c, {}) : c; }
 static Vals cov_rule(const Args& a) {
   const Val x = a[0];
   const Val r = covariance(a, x, cast(a[1], wide(x).dtype()), a.optional(2), a.optional(3));
@@ -46,7 +46,7 @@ static Vals cov_rule(const Args& a) {
 static Vals corrcoef_rule(const Args& a) {
   const Val x = a[0];
   const Val c = covariance(a, x, full(a.builder(), {}, wide(x).dtype(), 1), {}, {});
-  if (c.size(0).is(1)) return {round_like(reshape(c / c, {}), x)};
+  if (dim_eq(c.size(0), 1)) return {round_like(reshape(c / c, {}), x)};
   const Val spread = map(Scalar::sqrt, real_part(diagonal(c, 0, 1, 0)));
   const Val r = c / unsqueeze(spread, 1) / unsqueeze(spread, 0);
   if (is_complex(r.dtype())) return {r};

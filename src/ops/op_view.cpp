@@ -321,22 +321,12 @@ static Vals at_least_rule(const Args& a) {
   return r;
 }
 
-// Element i, j, ... is element offset + i * stride[0] + j * stride[1] + ... of a row-major self.
-static Val as_strided(const Args& a, Val x, const Dims& size, const Dims& stride, Dim offset) {
+// Element i, j, ... is element offset + i * stride[0] + j * stride[1] + ... of the storage, for which a row-major self stands.
+static Val strided(const Args& a, Val x, const Dims& size, const Dims& stride, int offset) {
   if (size.size() != stride.size()) a.error("size and stride differ in length", cat(size.size(), " and ", stride.size()), "equal lengths");
-  if (!x.type().strides.empty())
-    fail(ErrorCode::not_implemented, {.op = a.name(), .fact = "only contiguous tensors can be given other strides", .remedy = "call contiguous() first"});
-  GraphBuilder& g = a.builder();
-  Val at = broadcast_to(dim_value(g, offset, DType::i64), size);
-  for (size_t d = 0; d < size.size(); ++d) {
-    if (size[d].is(1) || stride[d].is(0)) continue;
-    at = at + iota(g, size, int(d), DType::i64) * broadcast_to(dim_value(g, stride[d], DType::i64), size);
-  }
-  return gather(reshape(x, {x.numel()}), {at}, {0});
+  return as_strided(x, size, stride, a.has(offset) ? std::optional<Dim>(a.d(offset)) : std::nullopt);
 }
-static Vals as_strided_rule(const Args& a) {
-  return {as_strided(a, a[0], a.dims(1), a.dims(2), a.has(3) ? a.d(3) : Dim(0))};
-}
+static Vals as_strided_rule(const Args& a) { return {strided(a, a[0], a.dims(1), a.dims(2), 3)}; }
 static Vals contiguous_rule(const Args& a) { return {a[0].type().strides.empty() ? a[0] : copy(a[0])}; }
 
 template <ExpandRule rule>
@@ -510,7 +500,7 @@ static Vals slice_scatter_rule(const Args& a) {
 }
 static Vals diagonal_scatter_rule(const Args& a) { return {replaced(a, a[0], a[1], diagonal_of(a, positions(a[0]), 2, 3, 4))}; }
 static Vals as_strided_scatter_rule(const Args& a) {
-  return {replaced(a, a[0], a[1], as_strided(a, positions(a[0]), a.dims(2), a.dims(3), a.has(4) ? a.d(4) : Dim(0)))};
+  return {replaced(a, a[0], a[1], strided(a, positions(a[0]), a.dims(2), a.dims(3), 4))};
 }
 #define EACH_SCATTER(X)                                                                                             \
   X(select_scatter, "select_scatter(Tensor self, Tensor src, int dim, SymInt index)", select_scatter_rule)          \

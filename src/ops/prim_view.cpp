@@ -391,6 +391,42 @@ Val diag_embed(Val a, int64_t offset, int d1, int d2) {
   return call(op_diag_embed, a, {Arg::of_dim(offset), Arg::of_dim(d1), Arg::of_dim(d2)});
 }
 
+// --- strides
+
+// Elements of a row-major at offset + i * stride[0] + j * stride[1] + ...; eager applies the strides to a's storage.
+static constexpr Op op_as_strided{{
+    .schema = "prim::as_strided(Tensor a, SymInt[] size, SymInt[] stride, SymInt? offset) -> Tensor",
+    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .loop = [](ElementContext& c, std::span<const Sv> index) {
+      const Dims& shape = c.type(0).shape;
+      Dims strides;
+      for (uint32_t k = 0; k < c.count(2); ++k) strides.push_back(c.dim_at(2, int(k)));
+      Sv at = c.loop.linear(index, strides);
+      if (!c.arg(3).is_none()) at = c.loop.index_add(at, c.loop.dim(c.arg(3).as_dim()));
+      const Sv one[] = {at};
+      const Dims flat{c.type(0).numel()};
+      return c.in(0, reshape_index(c.loop, flat, shape, one));
+    },
+    .vjp = [](Vjp& v) {
+      const Args a = v.args();
+      const Val x = v.in(0), g = v.grad();
+      const Dims size = a.dims(1), stride = a.dims(2);
+      const Dim n = g.numel();
+      Val at = full_int(v.builder(), size, DType::i64, 0);
+      auto spread = [&](Dim d) { return broadcast_in(dim_value(v.builder(), d, DType::i64), size, {}); };
+      if (a.has(3)) at = map(Scalar::add, at, spread(a.d(3)));
+      for (size_t d = 0; d < size.size(); ++d)
+        at = map(Scalar::add, at, map(Scalar::mul, iota(v.builder(), size, int(d), DType::i64), spread(stride[d])));
+      const Val zero = full(v.builder(), {x.numel()}, g.dtype(), 0);
+      v.set(0, reshape(scatter(zero, {reshape(at, {n})}, {0}, reshape(g, {n}), ScatterMode::add), x.shape()));
+    },
+    .view = true,
+}};
+Val as_strided(Val a, const Dims& size, const Dims& stride, std::optional<Dim> offset) {
+  SmallVector<Arg, 6> s, t;
+  return call(op_as_strided, a, {dims_arg(size, s), dims_arg(stride, t), offset ? Arg::of_dim(*offset) : Arg{}});
+}
+
 // --- concatenation
 
 static constexpr Op op_cat{{
@@ -437,7 +473,7 @@ Val concat(const std::vector<Val>& parts, int dim) {
 }
 
 static const Op* const view_ops[] = {&op_broadcast, &op_permute, &op_reshape, &op_slice, &op_pad, &op_unfold,
-                                     &op_fold, &op_diagonal, &op_diag_embed, &op_cat};
+                                     &op_fold, &op_as_strided, &op_diagonal, &op_diag_embed, &op_cat};
 OpFamily view_family() { return view_ops; }
 
 }  // namespace phlox

@@ -44,6 +44,7 @@ Val unfold(Val a, int dim, Dim size, int64_t step, int64_t dilation = 1);      /
 Val fold(Val a, int dim, Dim length, int64_t step, int64_t dilation = 1);      // its transpose: overlaps add
 Val diagonal(Val a, int d1, int d2, int64_t offset);                           // the new last dim runs along it
 Val diag_embed(Val a, int64_t offset, int d1, int d2);
+Val as_strided(Val a, const Dims& size, const Dims& stride, std::optional<Dim> offset);  // of row-major elements
 Val concat(const std::vector<Val>& parts, int dim);
 
 // Reductions and scans. Kinds: "sum" "prod" "min" "max" "and" "or".
