@@ -103,7 +103,9 @@ AxisMask conflicting_axes(const Loop& loop, const Store& s) {
   free &= s.domain;
   // Two terms cannot disturb each other when one moves in multiples of the whole range of the other.
   const auto apart = [&](const Linear::Term& a, const Linear::Term& b) {
-    return a.axis >= 0 && mod(b.coefficient, a.coefficient * loop.axes[size_t(a.axis)].extent).is(0);
+    if (a.axis < 0) return false;
+    const Dim range = a.coefficient * loop.axes[size_t(a.axis)].extent;
+    return range.is(0) || mod(b.coefficient, range).is(0);  // nothing is stored where an axis is empty
   };
   for (bool again = true; again;) {
     again = false;

@@ -24,7 +24,11 @@ class Fuser : public ElementSource {
     for (GraphValue v : order) {
       const ValueInfo& info = g_.value(v);
       if (info.node != no_node && g_.node(info.node).op->op->record.stores) return run_stores(v);
-      const Dims& shape = info.type.shape;
+      // Row-major memory is the same under every shape: a lone result that only reshapes another value is stored in that
+      // value's shape, which needs no divisions.
+      GraphValue source = v;
+      if (outputs.size() == 1 && info.type.strides.empty()) source = behind_reshapes(v);
+      const Dims& shape = g_.type(source).shape;
       SmallVector<Sv, 6> index;
       AxisMask used = 0, domain = 0;
       for (Dim d : shape) {
@@ -34,8 +38,8 @@ class Fuser : public ElementSource {
         domain |= AxisMask(1) << axis;
         index.push_back(b_.axis(axis));
       }
-      const Sv value = b_.cast(compute(v, index, {}), info.type.dtype);  // the store's own rounding
-      pending.push_back({v, b_.linear(index, strides_of(info.type)), value, domain});
+      const Sv value = b_.cast(compute(source, index, {}), info.type.dtype);  // the store's own rounding
+      pending.push_back({v, b_.linear(index, source == v ? strides_of(info.type) : contiguous_strides(shape)), value, domain});
     }
     for (GraphValue v : outputs)
       for (const Pending& p : pending)
@@ -59,6 +63,17 @@ class Fuser : public ElementSource {
   }
 
  private:
+  GraphValue behind_reshapes(GraphValue v) const {
+    const Dim elements = g_.type(v).numel();
+    while (!is_buffer_[v] && g_.value(v).node != no_node) {
+      const Node& node = g_.node(g_.value(v).node);
+      if (node.op->schema.name != "prim::reshape" && node.op->schema.name != "prim::copy") break;
+      if (!(g_.type(node.args[0].value).numel() == elements)) break;  // not the same for all sizes, as far as one can see
+      v = node.args[0].value;
+    }
+    return v;
+  }
+
   Sv compute(GraphValue v, std::span<const Sv> index, Sv predicate) {
     if (is_buffer_[v]) return load(v, index, predicate);
     uint64_t key = combine(v, predicate ? predicate.id : no_value);

@@ -86,7 +86,7 @@ static Vals sum_to_size_rule(const Args& a) {
   const int extra = x.rank() - int(target.size());
   Ints dims;
   for (int d = 0; d < x.rank(); ++d)
-    if (d < extra || (target[size_t(d - extra)].is(1) && !x.size(d).is(1))) dims.push_back(d);
+    if (d < extra || !dim_eq(target[size_t(d - extra)], x.size(d))) dims.push_back(d);
   if (dims.empty()) return {reshape(copy(x), target)};
   return {reshape(sum(is_float(x.dtype()) || is_complex(x.dtype()) ? x : cast(x, DType::i64), dims), target)};
 }

@@ -30,13 +30,19 @@ static Val call(const Op& op, Val a, std::initializer_list<Arg> rest) {
 
 // --- broadcast
 
+// Does an operand's size repeat to fill the result's? A symbolic size may be 1 too.
+static bool repeats(Dim from, Dim to) { return from != to && (from.is(1) || (!from.is_const() && dim_eq(from, 1))); }
+
 static constexpr Op op_broadcast{{
     .schema = "prim::broadcast(Tensor a, SymInt[] shape, int[] dims) -> Tensor",
     .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       Index in;
-      for (int k = 0; k < c.type(0).rank(); ++k)
-        in.push_back(c.type(0).shape[k].is(1) ? c.loop.constant_int(DType::i64, 0) : index[size_t(c.int_at(2, k))]);
+      for (int k = 0; k < c.type(0).rank(); ++k) {
+        const Dim n = c.type(0).shape[k];
+        const size_t d = size_t(c.int_at(2, k));
+        in.push_back(n.is(1) || repeats(n, c.out().shape[d]) ? c.loop.constant_int(DType::i64, 0) : index[d]);
+      }
       return c.in(0, in);
     },
     .vjp = [](Vjp& v) {
@@ -45,7 +51,7 @@ static constexpr Op op_broadcast{{
       Ints reduced;
       for (int d = 0; d < g.rank(); ++d) {
         bool kept = false;
-        for (size_t k = 0; k < dims.size(); ++k) kept |= dims[k] == d && !(a.shape()[k].is(1) && !g.shape()[d].is(1));
+        for (size_t k = 0; k < dims.size(); ++k) kept |= dims[k] == d && !repeats(a.shape()[k], g.shape()[d]);
         if (!kept) reduced.push_back(d);
       }
       v.set(0, reshape(sum(g, reduced), a.shape()));
