@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "kernel/kernel.h"
 
 namespace phlox {
 
@@ -107,7 +108,28 @@ struct Collapse {
 };
 }  // namespace
 
-Loop collapse_axes(const Loop& from) {
+// Loops that never run: their stores do nothing, and a reduction over them is the identity.
+static Loop without_empty(const Loop& loop) {
+  AxisMask empty = 0;
+  for (size_t a = 0; a < loop.axes.size(); ++a)
+    if (loop.axes[a].extent.is(0)) empty |= AxisMask(1) << a;
+  Loop r = loop;
+  if (!empty) return r;
+  std::erase_if(r.stores, [&](const Store& s) { return (s.domain & empty) != 0; });
+  for (size_t v = 0; v < r.insts.size(); ++v) {
+    Inst& i = r.insts[v];
+    if (i.op == Scalar::reduce && (i.axes & empty))
+      i = {.op = Scalar::constant, .dtype = i.dtype, .imm = combine_identity(i.combine, i.dtype)};
+    r.depends[v] = i.op == Scalar::axis ? AxisMask(1) << i.imm : 0;
+    for (int n = 0; n < i.operand_count; ++n) r.depends[v] |= r.depends[i.operand[n]];
+    if (i.op == Scalar::reduce) r.depends[v] &= ~i.axes;
+    if (i.op == Scalar::scan) r.depends[v] |= i.axes;
+  }
+  return r;
+}
+
+Loop collapse_axes(const Loop& loop) {
+  const Loop from = without_empty(loop);
   Collapse c{from, live_values(from), 0, {}, {}, {}, std::vector<char>(from.insts.size())};
   const auto strip = [&](AxisMask m) {  // axes of extent 1 do not count, but the last one of a reduction stays
     AxisMask r = m;

@@ -359,6 +359,7 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
       l.item = true;
       p.items = p.items * e;
     } else if (axis == streamed || (e.is_const() && work * e.value() <= points)) {
+      if (!e.is_const()) p.items = p.items * min(e, 1);  // nothing may be touched where there is nothing to do
       work *= std::max<int64_t>(1, extent_hint(e));
       item_points = item_points * e;
     } else {
@@ -378,6 +379,7 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     nest.push_back({.axis = NestLoop::block_axis, .item = true});
     p.items = p.items * p.blocks;
   }
+  if (group.empty() && loop.stores.empty()) p.items = 0;
   for (size_t n = nest.size(); n-- > 0;) p.nest.push_back(nest[n]);
   p.item_cost = floordiv(item_points * ops, 64) + 1;
   return p;

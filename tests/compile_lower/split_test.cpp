@@ -1,4 +1,6 @@
 // Reductions that take several kernels, and values that are kept between the passes of a row.
+#include <array>
+
 #include "../loop/samples.h"
 #include "check.h"
 
@@ -73,6 +75,21 @@ TEST(LowerRow, KeptValuesMatchRecomputedOnes) {
   for (int64_t n : {33, 1000}) {
     check(samples::softmax(4, n), {4 * n, 4 * n}, {}, false, off);
     check(samples::softmax(4, n), {4 * n, 4 * n});
+  }
+}
+
+// Nothing runs, so nothing may be read: not even what does not vary over the empty axis.
+TEST(LowerMap, EmptyDomainTouchesNothing) {
+  DimEnv env;
+  DimEnvScope scope(env);
+  for (const Dim m : {Dim(0), env.new_symbol(3)}) {
+    LoopBuilder b;
+    const int i = b.new_axis(m), j = b.new_axis(4);
+    const uint32_t x = b.param(Param::Kind::in, DType::f32), out = b.param(Param::Kind::out, DType::f32);
+    b.store(out, row_major(b, {i, j}, {m, 4}), b.load(x, b.constant_int(DType::i64, 0)) + b.load(x, b.axis(j)), bit(i) | bit(j));
+    const Loop l = b.take();
+    Compiled k = interpreted(l, v4());
+    execute(l, k, {nullptr, nullptr}, {0, 0}, std::array<int64_t, 1>{0}, nullptr);
   }
 }
 
