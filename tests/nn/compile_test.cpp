@@ -76,10 +76,14 @@ void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int step
     expect_same(la.detach(), lb.detach(), "loss of step " + std::to_string(i));
     EXPECT_EQ(rng_state(), after_a) << "generator after step " << i;
     expect_same(a.state_dict(), b.state_dict());
-    if (::testing::Test::HasFailure()) FAIL() << "step " << i;
+    if (::testing::Test::HasFailure()) {
+      FAIL() << "step " << i;
+    }
     (i ? last : first) = la.item<float>();
   }
-  if (learns) EXPECT_LT(last, first);
+  if (learns) {
+    EXPECT_LT(last, first);
+  }
   expect_same(opt_a.state_dict(), opt_b.state_dict());
 }
 
