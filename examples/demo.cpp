@@ -28,8 +28,8 @@ int main(int argc, char** argv) try {
 
   const std::string file = a.text("--svg", "demo.svg");
   examples::write_svg(file, {{"images: cross entropy", i.losses}, {"text: cross entropy a byte", t.losses}});
-  std::printf("\nlosses: %s; text checkpoint: %s (train_text --resume goes on from it); %.0f s in all\n", file.c_str(),
-              text.save.c_str(), clock.seconds());
+  std::printf("\nlosses: %s; text checkpoint: %s (train_text --resume goes on from it); %.0f s in all\n",
+              file.c_str(), text.save.c_str(), clock.seconds());
   return !quick && i.accuracy < 0.9 ? 1 : 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "demo: %s\n", e.what());

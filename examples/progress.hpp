@@ -1,5 +1,5 @@
-// What the examples share for people: a progress line that redraws itself on a terminal and is a few plain lines in a
-// log, a clock, command line options, and numbers out of reports.
+// What the examples share for people: a progress line that redraws itself on a terminal and is a few plain
+// lines in a log, a clock, command line options, and numbers out of reports.
 #pragma once
 #include <unistd.h>
 
@@ -13,7 +13,9 @@ namespace examples {
 
 class Clock {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -38,7 +40,8 @@ class Progress {
       char bar[25];
       for (int i = 0; i < 24; ++i) bar[i] = i < done * 24 / total_ ? '#' : '.';
       bar[24] = 0;
-      std::printf("\r\033[K%s [%s] %ld/%ld  %s  %.0f s left", label_.c_str(), bar, done, total_, text.c_str(), left);
+      std::printf("\r\033[K%s [%s] %ld/%ld  %s  %.0f s left", label_.c_str(), bar, done, total_, text.c_str(),
+                  left);
     } else {
       std::printf("%s %ld/%ld  %s  %.0f s left\n", label_.c_str(), done, total_, text.c_str(), left);
     }

@@ -37,7 +37,8 @@ inline std::string panel(const Curve& c, double left, double top, double width, 
   add("<text x='%.0f' y='%.0f' font-weight='bold'>%s</text>\n", left, top - 10, c.title.c_str());
   for (double v = 0, d = tick_step(top_value, 6); v <= top_value; v += d) {
     add("<line x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f' stroke='#ddd'/>", left, y(v), left + width, y(v));
-    add("<text x='%.1f' y='%.1f' text-anchor='end'>%g</text>\n", left - 6, y(v) + 4, std::round(v * 1e6) / 1e6);
+    add("<text x='%.1f' y='%.1f' text-anchor='end'>%g</text>\n", left - 6, y(v) + 4,
+        std::round(v * 1e6) / 1e6);
   }
   for (double v = 0, d = tick_step(steps, 6); v <= steps; v += d)
     add("<text x='%.1f' y='%.1f' text-anchor='middle'>%g</text>\n", x(v), top + height + 16, v);
@@ -56,13 +57,17 @@ inline std::string panel(const Curve& c, double left, double top, double width, 
 
 inline void write_svg(const std::string& file, const std::vector<Curve>& curves) {
   const double width = 520, height = 300, margin = 60;
-  std::string s = "<svg xmlns='http://www.w3.org/2000/svg' width='" + std::to_string(int((width + margin) * double(curves.size()) + margin / 2)) +
-                  "' height='" + std::to_string(int(height + 2 * margin)) +
-                  "' font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n";
-  for (size_t i = 0; i < curves.size(); ++i) s += panel(curves[i], margin + double(i) * (width + margin), margin, width, height);
+  std::string s =
+      "<svg xmlns='http://www.w3.org/2000/svg' width='" +
+      std::to_string(int((width + margin) * double(curves.size()) + margin / 2)) + "' height='" +
+      std::to_string(int(height + 2 * margin)) +
+      "' font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n";
+  for (size_t i = 0; i < curves.size(); ++i)
+    s += panel(curves[i], margin + double(i) * (width + margin), margin, width, height);
   s += "</svg>\n";
   FILE* f = std::fopen(file.c_str(), "w");
-  if (!f || std::fwrite(s.data(), 1, s.size(), f) != s.size() || std::fclose(f) != 0) throw std::runtime_error(file + " cannot be written");
+  if (!f || std::fwrite(s.data(), 1, s.size(), f) != s.size() || std::fclose(f) != 0)
+    throw std::runtime_error(file + " cannot be written");
 }
 
 }  // namespace examples

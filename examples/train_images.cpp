@@ -15,8 +15,10 @@ int main(int argc, char** argv) try {
   o.folder = a.text("--data", o.folder);
   o.save = a.text("--save", o.save);
   const examples::ImageResult r = examples::train_images(o);
-  std::printf("test accuracy %.2f %%\neager    %6.0f images/s\ncompiled %6.0f images/s, %d kernels a step, compiled in %.0f ms\n",
-              100 * r.accuracy, r.eager_images_s, r.compiled_images_s, r.kernels, r.compile_ms);
+  std::printf(
+      "test accuracy %.2f %%\neager    %6.0f images/s\ncompiled %6.0f images/s, %d kernels a step, compiled "
+      "in %.0f ms\n",
+      100 * r.accuracy, r.eager_images_s, r.compiled_images_s, r.kernels, r.compile_ms);
 } catch (const std::exception& e) {
   std::fprintf(stderr, "train_images: %s\n", e.what());
   return 1;

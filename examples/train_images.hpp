@@ -1,5 +1,5 @@
-// A convolutional net on Fashion-MNIST: 60,000 pictures of clothes, 28 x 28, ten classes. The first steps run eagerly and
-// the rest as one compiled program each: the same function, so the same numbers.
+// A convolutional net on Fashion-MNIST: 60,000 pictures of clothes, 28 x 28, ten classes. The first steps run
+// eagerly and the rest as one compiled program each: the same function, so the same numbers.
 #pragma once
 #include <cstdio>
 
@@ -18,16 +18,20 @@ namespace nn = phlox::nn;
 
 struct ImageNet : nn::Module {
   nn::Sequential features = register_module(
-      "features", nn::Sequential(nn::Conv2d(1, 32, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(32), nn::ReLU(),   // 28 x 28
-                                 nn::Conv2d(32, 64, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(64), nn::ReLU(),
-                                 nn::MaxPool2d(2),                                                                       // 14 x 14
-                                 nn::Conv2d(64, 128, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(128), nn::ReLU(),
-                                 nn::MaxPool2d(2)));                                                                     // 7 x 7
-  nn::Sequential head = register_module(
-      "head", nn::Sequential(nn::Flatten(), nn::Dropout(0.25), nn::Linear(128 * 7 * 7, 128), nn::ReLU(), nn::Linear(128, 10)));
+      "features",
+      nn::Sequential(nn::Conv2d(1, 32, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(32),
+                     nn::ReLU(),  // 28 x 28
+                     nn::Conv2d(32, 64, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(64), nn::ReLU(),
+                     nn::MaxPool2d(2),  // 14 x 14
+                     nn::Conv2d(64, 128, 3, {.padding = 1, .bias = false}), nn::BatchNorm2d(128), nn::ReLU(),
+                     nn::MaxPool2d(2)));  // 7 x 7
+  nn::Sequential head =
+      register_module("head", nn::Sequential(nn::Flatten(), nn::Dropout(0.25), nn::Linear(128 * 7 * 7, 128),
+                                             nn::ReLU(), nn::Linear(128, 10)));
 
   Tensor forward(const Tensor& bytes) {  // uint8 [n, 1, 28, 28]
-    const Tensor x = (bytes.to(phlox::f32) / 255 - 0.2860) / 0.3530;  // mean and deviation of the training pictures
+    const Tensor x =
+        (bytes.to(phlox::f32) / 255 - 0.2860) / 0.3530;  // mean and deviation of the training pictures
     return head(features(x));
   }
 };
@@ -37,11 +41,11 @@ struct ImageOptions {
   int epochs = 1;
   int batch_size = 100;
   int eager_steps = 200;
-  int max_steps = 0;   // of all; 0: no limit
+  int max_steps = 0;  // of all; 0: no limit
   int test_images = 10000;
   double lr = 2e-3;
   uint64_t seed = 1;
-  std::string save;    // a checkpoint at the end
+  std::string save;  // a checkpoint at the end
 };
 struct ImageResult {
   double accuracy = 0, eager_images_s = 0, compiled_images_s = 0, compile_ms = 0;
@@ -51,12 +55,15 @@ struct ImageResult {
 
 inline double test_accuracy(ImageNet& net, const ImageOptions& o) {
   const auto [images, labels] = phlox::data::fashion_mnist(false, o.folder);
-  const phlox::data::DataLoader loader(phlox::data::TensorDataset(images.unsqueeze(1), labels), {.batch_size = 500, .drop_last = true});
+  const phlox::data::DataLoader loader(phlox::data::TensorDataset(images.unsqueeze(1), labels),
+                                       {.batch_size = 500, .drop_last = true});
   net.eval();
-  auto count_right = phlox::compile([&](Tensor x, Tensor y) {
-    const phlox::NoGrad guard;
-    return (net.forward(x).argmax(1) == y).sum();
-  }, "count_right");
+  auto count_right = phlox::compile(
+      [&](Tensor x, Tensor y) {
+        const phlox::NoGrad guard;
+        return (net.forward(x).argmax(1) == y).sum();
+      },
+      "count_right");
   int64_t right = 0, seen = 0;
   for (auto& [x, y] : loader.epoch(0)) {
     if (seen >= o.test_images) break;
@@ -70,14 +77,16 @@ inline double test_accuracy(ImageNet& net, const ImageOptions& o) {
 inline ImageResult train_images(const ImageOptions& o) {
   phlox::manual_seed(o.seed);
   const auto [images, labels] = phlox::data::fashion_mnist(true, o.folder);
-  const phlox::data::DataLoader loader(phlox::data::TensorDataset(images.unsqueeze(1), labels),
-                                       {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed, .drop_last = true});
+  const phlox::data::DataLoader loader(
+      phlox::data::TensorDataset(images.unsqueeze(1), labels),
+      {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed, .drop_last = true});
   ImageNet net;
   phlox::optim::AdamW optimizer(net.parameters(), {.lr = o.lr, .weight_decay = 0.01});
   long total = loader.size() * o.epochs;
   if (o.max_steps) total = std::min<long>(total, o.max_steps);
   phlox::optim::CosineAnnealingLR schedule(optimizer, total, 0, /*warmup=*/std::min(50L, total / 4));
-  std::printf("images: %lld parameters, %ld steps of %d pictures\n", static_cast<long long>(net.num_parameters()), total, o.batch_size);
+  std::printf("images: %lld parameters, %ld steps of %d pictures\n",
+              static_cast<long long>(net.num_parameters()), total, o.batch_size);
 
   auto step = [&](Tensor x, Tensor y) {
     const Tensor loss = nn::functional::cross_entropy(net.forward(x), y);
@@ -106,17 +115,21 @@ inline ImageResult train_images(const ImageOptions& o) {
       ++r.steps;
       const double timed = o.batch_size * double(eager ? r.steps - warm : r.steps - o.eager_steps - warm);
       const std::string speed = rate(timed, clock.seconds() - (eager ? eager_from : compiled_from), "images");
-      progress.update(r.steps, format("%s  loss %.3f  %s", eager ? "eager   " : "compiled", double(r.losses.back()), speed.c_str()));
+      progress.update(r.steps, format("%s  loss %.3f  %s", eager ? "eager   " : "compiled",
+                                      double(r.losses.back()), speed.c_str()));
     }
   }
-  if (r.steps > o.eager_steps && o.eager_steps > warm) r.eager_images_s = o.batch_size * (o.eager_steps - warm) / (eager_to - eager_from);
+  if (r.steps > o.eager_steps && o.eager_steps > warm)
+    r.eager_images_s = o.batch_size * (o.eager_steps - warm) / (eager_to - eager_from);
   if (r.steps > o.eager_steps + warm)
     r.compiled_images_s = o.batch_size * (r.steps - o.eager_steps - warm) / (clock.seconds() - compiled_from);
   const std::string report = compiled_step.report();
   r.kernels = int(total_of(report, "launches"));
   r.compile_ms = total_of(report, "trace_ms") + total_of(report, "compile_ms") + total_of(report, "code_ms");
   r.accuracy = test_accuracy(net, o);
-  if (!o.save.empty()) phlox::save_checkpoint(o.save, {.model = &net, .optimizer = &optimizer, .scheduler = &schedule, .step = r.steps});
+  if (!o.save.empty())
+    phlox::save_checkpoint(o.save,
+                           {.model = &net, .optimizer = &optimizer, .scheduler = &schedule, .step = r.steps});
   return r;
 }
 

@@ -1,5 +1,6 @@
-// Trains a small language model and lets it write. usage: train_text [--quick] [--resume] [--text FILE] [--steps N]
-//                                  [--batch N] [--lr X] [--seed N] [--save FILE] [--generate N]
+// Trains a small language model and lets it write. usage: train_text [--quick] [--resume] [--text FILE]
+// [--steps N]
+//                                  [--stop N] [--batch N] [--lr X] [--seed N] [--save FILE] [--generate N]
 #include "train_text.hpp"
 
 int main(int argc, char** argv) try {
@@ -9,6 +10,7 @@ int main(int argc, char** argv) try {
   o.resume = a.has("--resume");
   o.file = a.text("--text", o.file);
   o.steps = a.number("--steps", o.steps);
+  o.stop = a.number("--stop", o.stop);
   o.batch_size = a.number("--batch", o.batch_size);
   o.eager_steps = a.number("--eager-steps", o.eager_steps);
   o.lr = a.number("--lr", o.lr);
@@ -16,8 +18,10 @@ int main(int argc, char** argv) try {
   o.save = a.text("--save", o.save);
   o.generate = a.number("--generate", o.generate);
   const examples::TextResult r = examples::train_text(o);
-  std::printf("held-out perplexity %.2f a byte\neager    %6.0f tokens/s\ncompiled %6.0f tokens/s, %d kernels a step, compiled in %.0f ms\n",
-              r.perplexity, r.eager_tokens_s, r.compiled_tokens_s, r.kernels, r.compile_ms);
+  std::printf(
+      "held-out perplexity %.2f a byte\neager    %6.0f tokens/s\ncompiled %6.0f tokens/s, %d kernels a step, "
+      "compiled in %.0f ms\n",
+      r.perplexity, r.eager_tokens_s, r.compiled_tokens_s, r.kernels, r.compile_ms);
   if (!r.losses.empty()) std::printf("last loss %.9g\n", double(r.losses.back()));
   if (!r.sample.empty()) std::printf("---\n%s\n---\n", r.sample.c_str());
 } catch (const std::exception& e) {

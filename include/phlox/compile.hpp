@@ -1,5 +1,5 @@
-// phlox::compile: a function that runs as one program. Everything that it calls, backward passes and optimiser steps
-// included, becomes one graph, is optimised as a whole and launched as a whole.
+// phlox::compile: a function that runs as one program. Everything that it calls, backward passes and
+// optimiser steps included, becomes one graph, is optimised as a whole and launched as a whole.
 //
 //   auto step = phlox::compile([&](Tensor x, Tensor y) {
 //     Tensor loss = nn::functional::cross_entropy(net(x), y);
@@ -10,12 +10,12 @@
 //   });
 //   Tensor loss = step(x, y);
 //
-// The function takes tensors only and returns a Tensor, a std::tuple or std::vector of them, or nothing. It is called
-// once for every set of dtypes, sizes and modes that comes up, and a second time to see that it does the same again;
-// later calls run the program. Tensors that it captures are inputs, with the values they have at each call; numbers and
-// other state are frozen, and changes of them between the first two calls are an error. Modules' train flags are
-// watched: another setting gets a program of its own.
-// Refuses: reading a traced tensor's values (item), keeping tensors made inside except by returning them.
+// The function takes tensors only and returns a Tensor, a std::tuple or std::vector of them, or nothing. It
+// is called once for every set of dtypes, sizes and modes that comes up, and a second time to see that it
+// does the same again; later calls run the program. Tensors that it captures are inputs, with the values they
+// have at each call; numbers and other state are frozen, and changes of them between the first two calls are
+// an error. Modules' train flags are watched: another setting gets a program of its own. Refuses: reading a
+// traced tensor's values (item), keeping tensors made inside except by returning them.
 #pragma once
 #include <memory>
 
@@ -51,8 +51,9 @@ struct Results {  // tuples
     return std::apply([](const auto&... t) { return std::vector<Tensor>{t...}; }, r);
   }
   static R from_list(std::vector<Tensor> l) {
-    return [&]<size_t... i>(std::index_sequence<i...>) { return R{std::move(l[i])...}; }(
-        std::make_index_sequence<std::tuple_size_v<R>>());
+    return [&]<size_t... i>(std::index_sequence<i...>) {
+      return R{std::move(l[i])...};
+    }(std::make_index_sequence<std::tuple_size_v<R>>());
   }
 };
 template <>
@@ -90,7 +91,8 @@ class Compiled {
     phlox_tensor* const in[sizeof...(T) + 1] = {static_cast<const Tensor&>(tensors).handle()...};
     detail::check(phlox_compiled_prepare(state_->variant().handle, in, int32_t(sizeof...(T))));
   }
-  // JSON, one object for each setting of train flags: its programs with the numbers of ops and kernels, and the times.
+  // JSON, one object for each setting of train flags: its programs with the numbers of ops and kernels, and
+  // the times.
   std::string report() const {
     std::string all = "[";
     for (const auto& v : state_->variants) {
@@ -155,7 +157,8 @@ class Compiled {
       return *variants.back();
     }
     std::vector<Tensor> run(phlox_tensor* const* in, int32_t n) {
-      if (size_t(n) != Shape::arguments) throw Error(ErrorCode::internal, "compile", "another number of arguments came back");
+      if (size_t(n) != Shape::arguments)
+        throw Error(ErrorCode::internal, "compile", "another number of arguments came back");
       return [&]<size_t... i>(std::index_sequence<i...>) -> std::vector<Tensor> {
         if constexpr (std::is_void_v<Result>) {
           f(Tensor::share(in[i])...);

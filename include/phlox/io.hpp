@@ -1,10 +1,11 @@
-// Training state in files: everything that a run needs to go on as if it had not stopped, in one safetensors file.
+// Training state in files: everything that a run needs to go on as if it had not stopped, in one safetensors
+// file.
 //
 //   save_checkpoint("run.safetensors", {.model = &net, .optimizer = &opt, .step = step});
 //   int64_t step = load_checkpoint("run.safetensors", {.model = &net, .optimizer = &opt}).step;
 //
-// Files are replaced in one step: a crash while saving leaves the one before. Loading compares all names and shapes of
-// a part before it changes the part.
+// Files are replaced in one step: a crash while saving leaves the one before. Loading compares all names and
+// shapes of a part before it changes the part.
 #pragma once
 #include <charconv>
 
@@ -16,7 +17,8 @@ inline namespace v1 {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-inline void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata = {}) {
+inline void save_safetensors(const std::string& path, const StateDict& tensors,
+                             const Metadata& metadata = {}) {
   std::vector<const char*> names, keys, values;
   std::vector<phlox_tensor*> handles;
   for (const auto& [name, t] : tensors) {
@@ -27,8 +29,8 @@ inline void save_safetensors(const std::string& path, const StateDict& tensors, 
     keys.push_back(key.c_str());
     values.push_back(value.c_str());
   }
-  detail::check(phlox_save_safetensors(path.c_str(), names.data(), handles.data(), int64_t(names.size()), keys.data(),
-                                       values.data(), int64_t(keys.size())));
+  detail::check(phlox_save_safetensors(path.c_str(), names.data(), handles.data(), int64_t(names.size()),
+                                       keys.data(), values.data(), int64_t(keys.size())));
 }
 
 struct LoadedTensors {
@@ -71,7 +73,8 @@ inline void set_rng_state(const std::string& text, const Device& device = {}) {
   uint64_t s[2];
   if (colon == std::string::npos || !detail::parse_whole(std::string_view(text).substr(0, colon), s[0]) ||
       !detail::parse_whole(std::string_view(text).substr(colon + 1), s[1]))
-    throw Error(ErrorCode::invalid_argument, "set_rng_state", "this is no state of a generator", text, "seed:offset");
+    throw Error(ErrorCode::invalid_argument, "set_rng_state", "this is no state of a generator", text,
+                "seed:offset");
   detail::check(phlox_set_rng_state(device.raw(), s));
 }
 
@@ -81,8 +84,8 @@ struct Training {
   optim::Optimizer* optimizer = nullptr;
   optim::Scheduler* scheduler = nullptr;
   bool rng = true;
-  int64_t step = 0;     // how many steps are done: for the caller
-  Metadata notes{};     // more of the caller's
+  int64_t step = 0;  // how many steps are done: for the caller
+  Metadata notes{};  // more of the caller's
 };
 inline void save_checkpoint(const std::string& path, const Training& t) {
   StateDict all;
@@ -98,7 +101,8 @@ inline void save_checkpoint(const std::string& path, const Training& t) {
 inline Training load_checkpoint(const std::string& path, const Training& into) {
   const LoadedTensors file = load_safetensors(path);
   Training found;
-  if (const std::string* step = file.find("step"); step && !detail::parse_whole(std::string_view(*step), found.step))
+  if (const std::string* step = file.find("step");
+      step && !detail::parse_whole(std::string_view(*step), found.step))
     throw Error(ErrorCode::bad_file, "load_checkpoint", "the step is no number", *step);
   for (const auto& [k, v] : file.metadata)
     if (k != "step" && k != "rng") found.notes.emplace_back(k, v);

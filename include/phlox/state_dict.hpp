@@ -1,6 +1,6 @@
-// StateDict: tensors by name, in the order in which they were added. What modules and optimisers hand out and take
-// back, and what files hold. Invariant: names are unique. Tensors are shared, not copied: a saved state that must not
-// move with training is made with clone().
+// StateDict: tensors by name, in the order in which they were added. What modules and optimisers hand out and
+// take back, and what files hold. Invariant: names are unique. Tensors are shared, not copied: a saved state
+// that must not move with training is made with clone().
 #pragma once
 #include "phlox/autograd.hpp"
 
@@ -87,23 +87,28 @@ struct LoadResult {
   std::vector<std::string> unexpected;  // in the source only
 };
 
-// Copies the values of `source` into the tensors of `target` that have the same names. Refuses, before it changes
-// anything: another shape; and when strict, a name that only one of the two has.
-inline LoadResult load_into(const StateDict& target, const StateDict& source, bool strict, const char* op = "load_state_dict") {
+// Copies the values of `source` into the tensors of `target` that have the same names. Refuses, before it
+// changes anything: another shape; and when strict, a name that only one of the two has.
+inline LoadResult load_into(const StateDict& target, const StateDict& source, bool strict,
+                            const char* op = "load_state_dict") {
   LoadResult r;
   std::vector<std::string> wrong;
   for (const auto& [name, t] : target) {
     const Tensor* s = source.find(name);
-    if (!s) r.missing.push_back(name);
-    else if (!detail::same_sizes(t, *s)) wrong.push_back(name + " is " + detail::sizes_text(*s) + " and should be " + detail::sizes_text(t));
+    if (!s)
+      r.missing.push_back(name);
+    else if (!detail::same_sizes(t, *s))
+      wrong.push_back(name + " is " + detail::sizes_text(*s) + " and should be " + detail::sizes_text(t));
   }
   for (const auto& [name, s] : source)
     if (!target.contains(name)) r.unexpected.push_back(name);
-  if (!wrong.empty()) throw Error(ErrorCode::invalid_argument, op, "tensors have other shapes", detail::join_names(wrong));
+  if (!wrong.empty())
+    throw Error(ErrorCode::invalid_argument, op, "tensors have other shapes", detail::join_names(wrong));
   if (strict && !(r.missing.empty() && r.unexpected.empty())) {
     std::string fact;
     if (!r.missing.empty()) fact += "missing: " + detail::join_names(r.missing);
-    if (!r.unexpected.empty()) fact += (fact.empty() ? "" : "; ") + ("unexpected: " + detail::join_names(r.unexpected));
+    if (!r.unexpected.empty())
+      fact += (fact.empty() ? "" : "; ") + ("unexpected: " + detail::join_names(r.unexpected));
     throw Error(ErrorCode::invalid_argument, op, std::move(fact), std::to_string(source.size()) + " tensors",
                 std::to_string(target.size()), "pass strict = false to load what fits");
   }

@@ -51,7 +51,8 @@ phlox_status phlox_compile(phlox_traced_fn function, void* context, void (*destr
       std::vector<phlox_tensor*> handles;
       for (const Tensor& t : inputs) handles.push_back(reinterpret_cast<phlox_tensor*>(t.get()));
       phlox_results results;
-      check_callback(callback->function(callback->context, handles.data(), int32_t(handles.size()), &results));
+      check_callback(
+          callback->function(callback->context, handles.data(), int32_t(handles.size()), &results));
       return std::move(results.tensors);
     };
     Ref<CompiledFunction> f = make_ref<CompiledFunction>(std::move(run), name ? name : "function");
@@ -67,8 +68,8 @@ phlox_status phlox_results_add(phlox_results* results, phlox_tensor* tensor) {
   });
 }
 
-phlox_status phlox_compiled_call(phlox_compiled* function, phlox_tensor* const* inputs, int32_t n, phlox_tensor** outs,
-                                 int32_t* n_outs) {
+phlox_status phlox_compiled_call(phlox_compiled* function, phlox_tensor* const* inputs, int32_t n,
+                                 phlox_tensor** outs, int32_t* n_outs) {
   return guarded([&] {
     CompiledFunction& f = need_function(function, "compiled_call");
     need_out(n_outs, "compiled_call");

@@ -18,7 +18,8 @@ inline std::vector<float> floats(const Tensor& t) { return t.detach().to(f32).to
 inline void expect_near(const Tensor& t, const std::vector<double>& want, double tolerance = 1e-6) {
   const std::vector<float> got = floats(t);
   ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], tolerance * (1 + std::fabs(want[i]))) << "element " << i;
+  for (size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], want[i], tolerance * (1 + std::fabs(want[i]))) << "element " << i;
 }
 // The same bits.
 inline void expect_same(const Tensor& a, const Tensor& b, const std::string& what = {}) {
@@ -35,7 +36,9 @@ inline void expect_same(const StateDict& a, const StateDict& b) {
     expect_same(a[i].second, b[i].second, a[i].first);
   }
 }
-inline Tensor make(std::initializer_list<double> values, const IntList& sizes) { return tensor(values).reshape(sizes); }
+inline Tensor make(std::initializer_list<double> values, const IntList& sizes) {
+  return tensor(values).reshape(sizes);
+}
 template <class F>
 std::string error_of(F&& f) {
   try {

@@ -25,10 +25,14 @@ TEST(Compile, results_arguments_and_reports) {
 }
 
 TEST(Compile, exceptions_come_through) {
-  auto f = compile([](Tensor a) -> Tensor { if (a.dim() == 1) throw std::out_of_range("mine"); return a; });
+  auto f = compile([](Tensor a) -> Tensor {
+    if (a.dim() == 1) throw std::out_of_range("mine");
+    return a;
+  });
   EXPECT_THROW(f(tensor({1.0})), std::out_of_range);
   auto read = compile([](Tensor a) { return a * a.sum().item<double>(); });
-  EXPECT_NE(error_of([&] { read(tensor({1.0})); }).find("item"), std::string::npos) << error_of([&] { read(tensor({1.0})); });
+  EXPECT_NE(error_of([&] { read(tensor({1.0})); }).find("item"), std::string::npos)
+      << error_of([&] { read(tensor({1.0})); });
 }
 
 TEST(Compile, train_flags_have_programs_of_their_own) {
@@ -118,7 +122,10 @@ TEST(Compile, a_train_step_of_a_gpt_has_the_bits_of_eager_steps) {
         manual_seed(uint64_t(i));
         return std::make_tuple(randint(32, {4, 8}, {.dtype = i64}), randint(32, {4, 8}, {.dtype = i64}));
       },
-      [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits.reshape({-1, 32}), y.reshape({-1})); }, 6);
+      [](const Tensor& logits, const Tensor& y) {
+        return F::cross_entropy(logits.reshape({-1, 32}), y.reshape({-1}));
+      },
+      6);
 }
 
 // A run that is saved, dropped and loaded goes on with the bits of one that was not.
@@ -130,7 +137,8 @@ TEST(Compile, a_resumed_run_has_the_bits_of_one_that_went_on) {
     optim::CosineAnnealingLR schedule{opt, 20};
     void go(int from, int to) {
       auto step = compile([&](Tensor x, Tensor y) {
-        const Tensor loss = F::cross_entropy(F::dropout(model.forward(x), 0.1).reshape({-1, 32}), y.reshape({-1}));
+        const Tensor loss =
+            F::cross_entropy(F::dropout(model.forward(x), 0.1).reshape({-1, 32}), y.reshape({-1}));
         loss.backward();
         opt.step();
         opt.zero_grad();
@@ -149,11 +157,13 @@ TEST(Compile, a_resumed_run_has_the_bits_of_one_that_went_on) {
   manual_seed(5);
   Run whole;
   whole.go(0, 3);
-  save_checkpoint(path, {.model = &whole.model, .optimizer = &whole.opt, .scheduler = &whole.schedule, .step = 3});
+  save_checkpoint(path,
+                  {.model = &whole.model, .optimizer = &whole.opt, .scheduler = &whole.schedule, .step = 3});
   whole.go(3, 6);
   manual_seed(77);
   Run again;
-  const Training t = load_checkpoint(path, {.model = &again.model, .optimizer = &again.opt, .scheduler = &again.schedule});
+  const Training t =
+      load_checkpoint(path, {.model = &again.model, .optimizer = &again.opt, .scheduler = &again.schedule});
   again.go(int(t.step), 6);
   expect_same(whole.model.state_dict(), again.model.state_dict());
   expect_same(whole.opt.state_dict(), again.opt.state_dict());

@@ -41,7 +41,8 @@ TEST(Data, batches_hold_the_examples) {
   expect_near(x, {9, 10, 11, 3, 4, 5});
   EXPECT_EQ(y.to_vector<int64_t>(), (std::vector<int64_t>{13, 11}));
   EXPECT_NE(error_of([&] { set.batch({4}); }).find("no example of this number"), std::string::npos);
-  EXPECT_NE(error_of([] { data::TensorDataset(zeros({2}), zeros({3})); }).find("first dimensions differ"), std::string::npos);
+  EXPECT_NE(error_of([] { data::TensorDataset(zeros({2}), zeros({3})); }).find("first dimensions differ"),
+            std::string::npos);
 }
 
 struct Squares {
@@ -63,7 +64,10 @@ TEST(Data, examples_are_stacked_and_exceptions_arrive) {
   });
   EXPECT_EQ(batches, 2);
   EXPECT_EQ(error, "five is bad");
-  for (auto& batch : loader.epoch(0)) { EXPECT_EQ(std::get<0>(batch).size(0), 2); break; }  // an epoch may be left in the middle
+  for (auto& batch : loader.epoch(0)) {
+    EXPECT_EQ(std::get<0>(batch).size(0), 2);
+    break;
+  }  // an epoch may be left in the middle
 }
 
 TEST(Data, text_windows) {
@@ -87,7 +91,10 @@ struct TemporaryFile {
 };
 TEST(Data, idx_files) {
   const TemporaryFile f;
-  const std::string good("\0\0\x08\x02\0\0\0\x02\0\0\0\x03" "abcdef", 18);
+  const std::string good(
+      "\0\0\x08\x02\0\0\0\x02\0\0\0\x03"
+      "abcdef",
+      18);
   f.write(good);
   const Tensor t = data::read_idx(f.path);
   EXPECT_EQ(t.describe(), "u8[2,3]");
@@ -112,9 +119,12 @@ TEST(Data, checkpoints_hold_model_optimizer_schedule_and_generator) {
   a(ones({1, 3})).sum().backward();
   opt_a.step();
   schedule_a.step();
-  save_checkpoint(f.path, {.model = &a, .optimizer = &opt_a, .scheduler = &schedule_a, .step = 5, .notes = {{"corpus", "none"}}});
+  save_checkpoint(
+      f.path,
+      {.model = &a, .optimizer = &opt_a, .scheduler = &schedule_a, .step = 5, .notes = {{"corpus", "none"}}});
   const Tensor next = rand({4});
-  const Training found = load_checkpoint(f.path, {.model = &b, .optimizer = &opt_b, .scheduler = &schedule_b});
+  const Training found =
+      load_checkpoint(f.path, {.model = &b, .optimizer = &opt_b, .scheduler = &schedule_b});
   EXPECT_EQ(found.step, 5);
   ASSERT_EQ(found.notes.size(), 1u);
   EXPECT_EQ(found.notes[0].second, "none");

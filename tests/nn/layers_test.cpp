@@ -55,7 +55,8 @@ TEST(Layers, batch_norm_follows_the_batch_and_then_the_running_statistics) {
 TEST(Layers, other_norms) {
   const Tensor x = make({1, 2, 3, 4, 2, 0, 2, 0}, {2, 4});
   const double s = std::sqrt(1.25 + 1e-5), q = std::sqrt(1 + 1e-5);
-  expect_near(nn::LayerNorm(4)(x), {-1.5 / s, -0.5 / s, 0.5 / s, 1.5 / s, 1 / q, -1 / q, 1 / q, -1 / q}, 1e-5);
+  expect_near(nn::LayerNorm(4)(x), {-1.5 / s, -0.5 / s, 0.5 / s, 1.5 / s, 1 / q, -1 / q, 1 / q, -1 / q},
+              1e-5);
   const double r = std::sqrt(7.5 + 1e-6), t = std::sqrt(2 + 1e-6);
   expect_near(nn::RMSNorm(4, 1e-6)(x), {1 / r, 2 / r, 3 / r, 4 / r, 2 / t, 0, 2 / t, 0}, 1e-5);
   const double g = std::sqrt(0.25 + 1e-5);

@@ -23,14 +23,16 @@ struct SmallBlock : nn::Module {
   int64_t heads;
   nn::LayerNorm n1, n2;
   nn::Linear qkv, out, up, down;
-  SmallBlock(int64_t d, int64_t heads) : heads(heads), n1(d), n2(d), qkv(d, 3 * d), out(d, d), up(d, 2 * d), down(2 * d, d) {
+  SmallBlock(int64_t d, int64_t heads)
+      : heads(heads), n1(d), n2(d), qkv(d, 3 * d), out(d, d), up(d, 2 * d), down(2 * d, d) {
     link("n1", n1), link("n2", n2), link("qkv", qkv), link("out", out), link("up", up), link("down", down);
   }
   Tensor forward(const Tensor& x) {
     const int64_t b = x.size(0), t = x.size(1), d = x.size(2);
     const std::vector<Tensor> parts = chunk(qkv(n1(x)), 3, -1);
     auto split = [&](const Tensor& v) { return v.reshape({b, t, heads, d / heads}).transpose(1, 2); };
-    const Tensor a = F::scaled_dot_product_attention(split(parts[0]), split(parts[1]), split(parts[2]), {.is_causal = true});
+    const Tensor a = F::scaled_dot_product_attention(split(parts[0]), split(parts[1]), split(parts[2]),
+                                                     {.is_causal = true});
     const Tensor h = x + out(a.transpose(1, 2).reshape({b, t, d}));
     return h + down(gelu(up(n2(h))));
   }

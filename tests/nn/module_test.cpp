@@ -13,7 +13,8 @@ struct Inner : nn::Module {
 };
 struct Outer : nn::Module {
   Inner inner = register_module("inner", Inner());
-  nn::Sequential body = register_module("body", nn::Sequential(nn::Linear(3, 4), nn::ReLU(), nn::Dropout(0.5), nn::Linear(4, 1, false)));
+  nn::Sequential body = register_module(
+      "body", nn::Sequential(nn::Linear(3, 4), nn::ReLU(), nn::Dropout(0.5), nn::Linear(4, 1, false)));
   nn::ModuleList<nn::Linear> list = register_module("list", nn::ModuleList<nn::Linear>(2, 1, 1));
   Tensor forward(const Tensor& x) {
     Tensor y = body(inner.forward(x));
@@ -31,8 +32,9 @@ std::vector<std::string> names(const StateDict& d) {
 TEST(Module, names_are_paths_in_order_of_registration) {
   const Outer m;
   EXPECT_EQ(names(m.named_parameters()),
-            (std::vector<std::string>{"inner.scale", "inner.a.weight", "inner.a.bias", "body.0.weight", "body.0.bias",
-                                      "body.3.weight", "list.0.weight", "list.0.bias", "list.1.weight", "list.1.bias"}));
+            (std::vector<std::string>{"inner.scale", "inner.a.weight", "inner.a.bias", "body.0.weight",
+                                      "body.0.bias", "body.3.weight", "list.0.weight", "list.0.bias",
+                                      "list.1.weight", "list.1.bias"}));
   EXPECT_EQ(names(m.named_buffers()), (std::vector<std::string>{"inner.count", "inner.scratch"}));
   EXPECT_TRUE(m.state_dict().contains("inner.count"));
   EXPECT_FALSE(m.state_dict().contains("inner.scratch"));

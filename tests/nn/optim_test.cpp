@@ -1,4 +1,5 @@
-// Optimisers against PyTorch's algorithms written out in double precision, and schedules against their formulas.
+// Optimisers against PyTorch's algorithms written out in double precision, and schedules against their
+// formulas.
 #include "check.h"
 
 namespace phlox_test {
@@ -35,7 +36,8 @@ TEST(Optim, sgd) {
   Problem plain, momentum, nesterov, damped;
   optim::SGD a({plain.x}, {.lr = 0.1, .weight_decay = 0.01});
   plain.run(a, 5);
-  expect_near(plain.x, by_hand(5, [] { return [](double& x, double g, int) { x -= 0.1 * (g + 0.01 * x); }; }));
+  expect_near(plain.x,
+              by_hand(5, [] { return [](double& x, double g, int) { x -= 0.1 * (g + 0.01 * x); }; }));
   optim::SGD b({momentum.x}, {.lr = 0.1, .momentum = 0.9});
   momentum.run(b, 5);
   expect_near(momentum.x, by_hand(5, [] {
@@ -44,12 +46,16 @@ TEST(Optim, sgd) {
   optim::SGD c({nesterov.x}, {.lr = 0.1, .momentum = 0.9, .nesterov = true});
   nesterov.run(c, 5);
   expect_near(nesterov.x, by_hand(5, [] {
-                return [m = 0.0](double& x, double g, int) mutable { m = 0.9 * m + g, x -= 0.1 * (g + 0.9 * m); };
+                return [m = 0.0](double& x, double g, int) mutable {
+                  m = 0.9 * m + g, x -= 0.1 * (g + 0.9 * m);
+                };
               }));
   optim::SGD d({damped.x}, {.lr = 0.1, .momentum = 0.9, .dampening = 0.5});
   damped.run(d, 5);
   expect_near(damped.x, by_hand(5, [] {
-                return [m = 0.0](double& x, double g, int t) mutable { m = t == 1 ? g : 0.9 * m + 0.5 * g, x -= 0.1 * m; };
+                return [m = 0.0](double& x, double g, int t) mutable {
+                  m = t == 1 ? g : 0.9 * m + 0.5 * g, x -= 0.1 * m;
+                };
               }));
 }
 
@@ -57,8 +63,10 @@ template <bool decoupled>
 auto adam(double lr, double decay) {
   return [=] {
     return [=, m = 0.0, v = 0.0](double& x, double g, int t) mutable {
-      if (decoupled) x *= 1 - lr * decay;
-      else g += decay * x;
+      if (decoupled)
+        x *= 1 - lr * decay;
+      else
+        g += decay * x;
       m = 0.9 * m + 0.1 * g, v = 0.999 * v + 0.001 * g * g;
       const double m_hat = m / (1 - std::pow(0.9, t)), v_hat = v / (1 - std::pow(0.999, t));
       x -= lr * m_hat / (std::sqrt(v_hat) + 1e-8);
@@ -78,8 +86,8 @@ TEST(Optim, adam_and_adamw) {
 }
 
 TEST(Optim, values_that_pytorch_gives) {
-  // torch.optim.AdamW([x], lr=0.1, weight_decay=0.01), x = 1, gradient x, three steps: worked through by the formulas of
-  // its documentation. Step 1 moves by lr * g / |g| whatever the gradient is: 1 * 0.999 - 0.1.
+  // torch.optim.AdamW([x], lr=0.1, weight_decay=0.01), x = 1, gradient x, three steps: worked through by the
+  // formulas of its documentation. Step 1 moves by lr * g / |g| whatever the gradient is: 1 * 0.999 - 0.1.
   Problem p;
   optim::AdamW opt({p.x}, {.lr = 0.1});
   p.run(opt, 1);
@@ -108,7 +116,8 @@ TEST(Optim, groups_have_rates_of_their_own) {
   opt.set_lr(1, 0.5);
   EXPECT_EQ(opt.lr(0), 0.1);
   EXPECT_EQ(opt.lr(1), 0.5);
-  EXPECT_NE(error_of([&] { optim::SGD twice({{{a.x}, {}}, {{a.x}, {}}}); }).find("two groups"), std::string::npos);
+  EXPECT_NE(error_of([&] { optim::SGD twice({{{a.x}, {}}, {{a.x}, {}}}); }).find("two groups"),
+            std::string::npos);
   EXPECT_NE(error_of([&] { optim::SGD none({tensor({1.0})}); }).find("requires grad"), std::string::npos);
 }
 

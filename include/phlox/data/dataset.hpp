@@ -1,8 +1,9 @@
 // Datasets: numbered examples that can be fetched in batches.
 //
-// A dataset is any type with `int64_t size() const` and `batch(const std::vector<int64_t>& numbers) const`, which returns
-// what a training step takes: a Tensor, a tuple of tensors, a struct. batch() may be called from another thread. A type
-// that has `get(i)` instead (a Tensor or a tuple of tensors for one example) is batched by stacking: see Stacked.
+// A dataset is any type with `int64_t size() const` and `batch(const std::vector<int64_t>& numbers) const`,
+// which returns what a training step takes: a Tensor, a tuple of tensors, a struct. batch() may be called
+// from another thread. A type that has `get(i)` instead (a Tensor or a tuple of tensors for one example) is
+// batched by stacking: see Stacked.
 #pragma once
 #include <cstring>
 
@@ -19,22 +20,24 @@ inline Tensor rows(const Tensor& source, const std::vector<int64_t>& numbers) {
   const int64_t count = sizes[0];
   sizes[0] = int64_t(numbers.size());
   phlox_tensor* h;
-  v1::detail::check(phlox_tensor_empty(int32_t(source.dtype()), sizes.data(), int32_t(sizes.size()), Device().raw(), &h));
+  v1::detail::check(
+      phlox_tensor_empty(int32_t(source.dtype()), sizes.data(), int32_t(sizes.size()), Device().raw(), &h));
   Tensor out = Tensor::adopt(h);
   const size_t bytes = count ? size_t(source.numel() / count) * size_t(source.element_size()) : 0;
   const char* from = static_cast<const char*>(source.data_ptr());
   char* to = static_cast<char*>(out.data_ptr());
   for (size_t i = 0; i < numbers.size(); ++i) {
     if (numbers[i] < 0 || numbers[i] >= count)
-      throw Error(ErrorCode::out_of_range, "dataset", "there is no example of this number", std::to_string(numbers[i]),
-                  "0 to " + std::to_string(count - 1));
+      throw Error(ErrorCode::out_of_range, "dataset", "there is no example of this number",
+                  std::to_string(numbers[i]), "0 to " + std::to_string(count - 1));
     std::memcpy(to + i * bytes, from + size_t(numbers[i]) * bytes, bytes);
   }
   return out;
 }
 }  // namespace data_detail
 
-// Tensors whose first dimension counts examples: TensorDataset(images, labels). Kept as contiguous host memory.
+// Tensors whose first dimension counts examples: TensorDataset(images, labels). Kept as contiguous host
+// memory.
 template <size_t n>
 class TensorDatasetOf {
  public:
@@ -43,7 +46,8 @@ class TensorDatasetOf {
   explicit TensorDatasetOf(const T&... tensors) : tensors_{tensors.detach().cpu().contiguous()...} {
     for (const Tensor& t : tensors_)
       if (t.dim() < 1 || t.size(0) != tensors_[0].size(0))
-        throw Error(ErrorCode::invalid_argument, "TensorDataset", "the first dimensions differ", t.describe(), tensors_[0].describe());
+        throw Error(ErrorCode::invalid_argument, "TensorDataset", "the first dimensions differ", t.describe(),
+                    tensors_[0].describe());
   }
   int64_t size() const { return tensors_[0].size(0); }
   auto batch(const std::vector<int64_t>& numbers) const {
@@ -77,7 +81,8 @@ class Stacked {
       return stack(examples, [](const Example& e) -> const Tensor& { return e; });
     } else {
       return [&]<size_t... i>(std::index_sequence<i...>) {
-        return std::make_tuple(stack(examples, [](const Example& e) -> const Tensor& { return std::get<i>(e); })...);
+        return std::make_tuple(
+            stack(examples, [](const Example& e) -> const Tensor& { return std::get<i>(e); })...);
       }(std::make_index_sequence<std::tuple_size_v<Example>>());
     }
   }
@@ -92,7 +97,8 @@ class Stacked {
   D dataset_;
 };
 
-// A text as bytes, cut into windows: batch() gives x and y [batch, length] of int64, where y is x one byte later.
+// A text as bytes, cut into windows: batch() gives x and y [batch, length] of int64, where y is x one byte
+// later.
 class TextDataset {
  public:
   // Windows begin every `stride` bytes (length when 0).
@@ -113,9 +119,10 @@ class TextDataset {
       int64_t* to = out[part].data<int64_t>();
       for (int64_t number : numbers) {
         if (number < 0 || number >= size())
-          throw Error(ErrorCode::out_of_range, "TextDataset", "there is no window of this number", std::to_string(number),
-                      "0 to " + std::to_string(size() - 1));
-        const unsigned char* from = reinterpret_cast<const unsigned char*>(text_.data()) + number * stride_ + part;
+          throw Error(ErrorCode::out_of_range, "TextDataset", "there is no window of this number",
+                      std::to_string(number), "0 to " + std::to_string(size() - 1));
+        const unsigned char* from =
+            reinterpret_cast<const unsigned char*>(text_.data()) + number * stride_ + part;
         for (int64_t i = 0; i < length_; ++i) *to++ = from[i];
       }
     }

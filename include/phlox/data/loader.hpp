@@ -4,9 +4,9 @@
 //   for (int epoch = 0; epoch < 5; ++epoch)
 //     for (auto [x, y] : loader.epoch(epoch)) ...
 //
-// Invariant: which examples make batch b of epoch e depends on the seed, e and b alone, not on threads, on what ran
-// before or on the library's generator. A run that stopped goes on with epoch(e, b).
-// An exception in batch() is thrown from the iterator that would have given the batch.
+// Invariant: which examples make batch b of epoch e depends on the seed, e and b alone, not on threads, on
+// what ran before or on the library's generator. A run that stopped goes on with epoch(e, b). An exception in
+// batch() is thrown from the iterator that would have given the batch.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -158,14 +158,17 @@ class DataLoader {
  public:
   explicit DataLoader(D dataset, const LoaderOptions& o = {}) : dataset_(std::move(dataset)), options_(o) {
     if (o.batch_size < 1)
-      throw Error(ErrorCode::invalid_argument, "DataLoader", "batch_size is positive", std::to_string(o.batch_size));
+      throw Error(ErrorCode::invalid_argument, "DataLoader", "batch_size is positive",
+                  std::to_string(o.batch_size));
   }
   // The number of batches of an epoch.
   int64_t size() const {
     const int64_t n = dataset_.size(), b = options_.batch_size;
     return options_.drop_last ? n / b : (n + b - 1) / b;
   }
-  Epoch<D> epoch(int64_t epoch, int64_t first_batch = 0) const { return {dataset_, options_, epoch, first_batch}; }
+  Epoch<D> epoch(int64_t epoch, int64_t first_batch = 0) const {
+    return {dataset_, options_, epoch, first_batch};
+  }
   const D& dataset() const { return dataset_; }
 
  private:

@@ -1,4 +1,5 @@
-// Modules made of modules: Sequential, whose elements may be of any kinds, and ModuleList, whose elements are of one.
+// Modules made of modules: Sequential, whose elements may be of any kinds, and ModuleList, whose elements are
+// of one.
 #pragma once
 #include "phlox/nn/module.hpp"
 
@@ -6,7 +7,8 @@ namespace phlox {
 inline namespace v1 {
 namespace nn {
 
-// Sequential(Conv2d(1, 8, 3), ReLU(), Flatten()): each takes the tensor that the one before gave. Keys are "0", "1", ...
+// Sequential(Conv2d(1, 8, 3), ReLU(), Flatten()): each takes the tensor that the one before gave. Keys are
+// "0", "1", ...
 class Sequential : public Module, public Callable<Sequential> {
  public:
   Sequential() = default;
@@ -20,7 +22,9 @@ class Sequential : public Module, public Callable<Sequential> {
     auto owned = std::make_unique<M>(std::move(module));
     M& m = *owned;
     link(std::to_string(elements_.size()), m);
-    elements_.push_back({std::move(owned), [](Module& self, const Tensor& x) -> Tensor { return static_cast<M&>(self).forward(x); }});
+    elements_.push_back({std::move(owned), [](Module& self, const Tensor& x) -> Tensor {
+                           return static_cast<M&>(self).forward(x);
+                         }});
     return m;
   }
   Tensor forward(Tensor x) {

@@ -1,4 +1,5 @@
-// Layers over windows: convolutions and pooling. Sizes of windows are one number for all dimensions, or one for each.
+// Layers over windows: convolutions and pooling. Sizes of windows are one number for all dimensions, or one
+// for each.
 #pragma once
 #include "phlox/nn/functional.hpp"
 #include "phlox/nn/init.hpp"
@@ -37,7 +38,8 @@ struct Conv : Module {
   Conv(int64_t in, int64_t out, const Window<n>& kernel, const ConvOptions<n>& o) : options(o) {
     if (o.groups < 1 || in % o.groups || out % o.groups)
       throw Error(ErrorCode::invalid_argument, "Conv", "groups divides both numbers of channels",
-                  std::to_string(in) + " to " + std::to_string(out) + " channels, " + std::to_string(o.groups) + " groups");
+                  std::to_string(in) + " to " + std::to_string(out) + " channels, " +
+                      std::to_string(o.groups) + " groups");
     std::vector<int64_t> sizes{out, in / o.groups};
     for (int64_t k : kernel.at) sizes.push_back(k);
     weight = register_parameter("weight", v1::empty(sizes));
@@ -50,13 +52,15 @@ struct Conv : Module {
 
 // Conv2d(in, out, 3, {.padding = 1}): x [N, in, H, W] to [N, out, H', W'].
 struct Conv1d : nn_detail::Conv<1>, Callable<Conv1d> {
-  Conv1d(int64_t in, int64_t out, Window<1> kernel, const ConvOptions<1>& o = {}) : Conv(in, out, kernel, o) {}
+  Conv1d(int64_t in, int64_t out, Window<1> kernel, const ConvOptions<1>& o = {})
+      : Conv(in, out, kernel, o) {}
   Tensor forward(const Tensor& x) {
     return v1::conv1d(x, weight, bias, options.stride, options.padding, options.dilation, options.groups);
   }
 };
 struct Conv2d : nn_detail::Conv<2>, Callable<Conv2d> {
-  Conv2d(int64_t in, int64_t out, Window<2> kernel, const ConvOptions<2>& o = {}) : Conv(in, out, kernel, o) {}
+  Conv2d(int64_t in, int64_t out, Window<2> kernel, const ConvOptions<2>& o = {})
+      : Conv(in, out, kernel, o) {}
   Tensor forward(const Tensor& x) {
     return v1::conv2d(x, weight, bias, options.stride, options.padding, options.dilation, options.groups);
   }
@@ -73,7 +77,8 @@ struct MaxPool2d : Module, Callable<MaxPool2d> {
   PoolOptions options;
   explicit MaxPool2d(Window<2> kernel, const PoolOptions& o = {}) : kernel(kernel), options(o) {}
   Tensor forward(const Tensor& x) {
-    return v1::max_pool2d(x, kernel, options.stride.value_or(kernel), options.padding, options.dilation, options.ceil_mode);
+    return v1::max_pool2d(x, kernel, options.stride.value_or(kernel), options.padding, options.dilation,
+                          options.ceil_mode);
   }
 };
 struct AvgPool2d : Module, Callable<AvgPool2d> {
@@ -81,10 +86,12 @@ struct AvgPool2d : Module, Callable<AvgPool2d> {
   PoolOptions options;
   explicit AvgPool2d(Window<2> kernel, const PoolOptions& o = {}) : kernel(kernel), options(o) {}
   Tensor forward(const Tensor& x) {
-    return v1::avg_pool2d(x, kernel, options.stride.value_or(kernel), options.padding, options.ceil_mode, options.count_include_pad);
+    return v1::avg_pool2d(x, kernel, options.stride.value_or(kernel), options.padding, options.ceil_mode,
+                          options.count_include_pad);
   }
 };
-// The mean of each of size[0] x size[1] cells. Cells may overlap where the size does not divide, as in PyTorch.
+// The mean of each of size[0] x size[1] cells. Cells may overlap where the size does not divide, as in
+// PyTorch.
 struct AdaptiveAvgPool2d : Module, Callable<AdaptiveAvgPool2d> {
   Window<2> size;
   explicit AdaptiveAvgPool2d(Window<2> size) : size(size) {}
@@ -99,7 +106,8 @@ struct AdaptiveAvgPool2d : Module, Callable<AdaptiveAvgPool2d> {
       const Tensor band = x.index({Ellipsis, Slice(i * h / rows, ((i + 1) * h + rows - 1) / rows), Slice()});
       std::vector<Tensor> cells;
       for (int64_t j = 0; j < columns; ++j)
-        cells.push_back(band.index({Ellipsis, Slice(j * w / columns, ((j + 1) * w + columns - 1) / columns)}).mean({-2, -1}));
+        cells.push_back(band.index({Ellipsis, Slice(j * w / columns, ((j + 1) * w + columns - 1) / columns)})
+                            .mean({-2, -1}));
       lines.push_back(v1::stack(cells, -1));
     }
     return v1::stack(lines, -2);

@@ -1,5 +1,5 @@
-// nn::functional: the functions behind the layers. Those that need no more than their op are the op; the others give
-// arguments names and PyTorch's defaults.
+// nn::functional: the functions behind the layers. Those that need no more than their op are the op; the
+// others give arguments names and PyTorch's defaults.
 #pragma once
 #include "phlox/nn/module.hpp"
 
@@ -30,14 +30,15 @@ inline Tensor embedding(const Tensor& indices, const Tensor& weight, int64_t pad
 }
 
 struct AttentionOptions {
-  Tensor mask{};           // bool: what takes part; float: added to the scores
+  Tensor mask{};  // bool: what takes part; float: added to the scores
   double dropout = 0;
   bool is_causal = false;
   std::optional<double> scale{};  // 1 / sqrt(E) when absent
   bool enable_gqa = false;
 };
 // softmax(q k^T * scale + mask) v, for q [..., L, E], k [..., S, E], v [..., S, Ev].
-inline Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& o = {}) {
+inline Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                           const AttentionOptions& o = {}) {
   return v1::scaled_dot_product_attention(q, k, v, o.mask, o.dropout, o.is_causal, o.scale, o.enable_gqa);
 }
 
@@ -49,10 +50,11 @@ struct CrossEntropyOptions {
 };
 // input [N, C, ...] or [C]; target: class numbers [N, ...], or probabilities in the shape of input.
 inline Tensor cross_entropy(const Tensor& input, const Tensor& target, const CrossEntropyOptions& o = {}) {
-  return v1::cross_entropy_loss(input, target, o.weight, int64_t(o.reduction), o.ignore_index, o.label_smoothing);
+  return v1::cross_entropy_loss(input, target, o.weight, int64_t(o.reduction), o.ignore_index,
+                                o.label_smoothing);
 }
-inline Tensor nll_loss(const Tensor& log_probs, const Tensor& target, const Tensor& weight = {}, Reduction reduction = Reduction::mean,
-                       int64_t ignore_index = -100) {
+inline Tensor nll_loss(const Tensor& log_probs, const Tensor& target, const Tensor& weight = {},
+                       Reduction reduction = Reduction::mean, int64_t ignore_index = -100) {
   return v1::nll_loss_nd(log_probs, target, weight, int64_t(reduction), ignore_index);
 }
 inline Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean) {
@@ -61,20 +63,25 @@ inline Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction redu
 inline Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean) {
   return v1::l1_loss(input, target, int64_t(reduction));
 }
-inline Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean, double beta = 1) {
+inline Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean,
+                             double beta = 1) {
   return v1::smooth_l1_loss(input, target, int64_t(reduction), beta);
 }
-inline Tensor huber_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean, double delta = 1) {
+inline Tensor huber_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean,
+                         double delta = 1) {
   return v1::huber_loss(input, target, int64_t(reduction), delta);
 }
-inline Tensor binary_cross_entropy(const Tensor& p, const Tensor& target, const Tensor& weight = {}, Reduction reduction = Reduction::mean) {
+inline Tensor binary_cross_entropy(const Tensor& p, const Tensor& target, const Tensor& weight = {},
+                                   Reduction reduction = Reduction::mean) {
   return v1::binary_cross_entropy(p, target, weight, int64_t(reduction));
 }
-inline Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target, const Tensor& weight = {},
-                                               const Tensor& pos_weight = {}, Reduction reduction = Reduction::mean) {
+inline Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
+                                               const Tensor& weight = {}, const Tensor& pos_weight = {},
+                                               Reduction reduction = Reduction::mean) {
   return v1::binary_cross_entropy_with_logits(logits, target, weight, pos_weight, int64_t(reduction));
 }
-inline Tensor kl_div(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean, bool log_target = false) {
+inline Tensor kl_div(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean,
+                     bool log_target = false) {
   return v1::kl_div(input, target, int64_t(reduction), log_target);
 }
 

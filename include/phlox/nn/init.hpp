@@ -1,5 +1,5 @@
-// nn::init: first values of parameters, named and computed as in torch.nn.init. All of them fill in place, outside of
-// any gradient, from the generator that manual_seed() sets.
+// nn::init: first values of parameters, named and computed as in torch.nn.init. All of them fill in place,
+// outside of any gradient, from the generator that manual_seed() sets.
 #pragma once
 #include <cmath>
 
@@ -15,7 +15,8 @@ struct Fans {
 // Of a weight [out, in, window...].
 inline Fans fans(const Tensor& w) {
   if (w.dim() < 2)
-    throw Error(ErrorCode::invalid_argument, "init", "fan in and fan out need two dimensions at least", w.describe());
+    throw Error(ErrorCode::invalid_argument, "init", "fan in and fan out need two dimensions at least",
+                w.describe());
   int64_t window = 1;
   for (int64_t d = 2; d < w.dim(); ++d) window *= w.size(d);
   return {w.size(1) * window, w.size(0) * window};
@@ -40,9 +41,10 @@ inline const Tensor& normal_(const Tensor& t, double mean = 0, double std = 1) {
   const NoGrad guard;
   return t.copy_(v1::normal(t, mean, std));
 }
-// Normal, with what lies outside [low, high] moved to the bounds' quantiles: the inverse distribution function of a
-// uniform number between them.
-inline const Tensor& trunc_normal_(const Tensor& t, double mean = 0, double std = 1, double low = -2, double high = 2) {
+// Normal, with what lies outside [low, high] moved to the bounds' quantiles: the inverse distribution
+// function of a uniform number between them.
+inline const Tensor& trunc_normal_(const Tensor& t, double mean = 0, double std = 1, double low = -2,
+                                   double high = 2) {
   const NoGrad guard;
   auto cdf = [&](double x) { return 0.5 * std::erfc(-(x - mean) / (std * std::sqrt(2.0))); };
   const Tensor u = v1::uniform(t, 2 * cdf(low) - 1, 2 * cdf(high) - 1);
@@ -64,11 +66,13 @@ inline const Tensor& xavier_normal_(const Tensor& w, double gain = 1) {
   const Fans f = fans(w);
   return init::normal_(w, 0, gain * std::sqrt(2.0 / double(f.in + f.out)));
 }
-inline const Tensor& kaiming_uniform_(const Tensor& w, double a = 0, Nonlinearity f = Nonlinearity::leaky_relu) {
+inline const Tensor& kaiming_uniform_(const Tensor& w, double a = 0,
+                                      Nonlinearity f = Nonlinearity::leaky_relu) {
   const double bound = gain(f, a) * std::sqrt(3.0 / double(fans(w).in));
   return init::uniform_(w, -bound, bound);
 }
-inline const Tensor& kaiming_normal_(const Tensor& w, double a = 0, Nonlinearity f = Nonlinearity::leaky_relu) {
+inline const Tensor& kaiming_normal_(const Tensor& w, double a = 0,
+                                     Nonlinearity f = Nonlinearity::leaky_relu) {
   return init::normal_(w, 0, gain(f, a) / std::sqrt(double(fans(w).in)));
 }
 

@@ -19,7 +19,8 @@ struct Linear : Module, Callable<Linear> {
   Tensor forward(const Tensor& x) { return v1::linear(x, weight, bias); }
 };
 
-// Rows of a table by number: [...] of int64 to [..., dim]. The row padding_idx (when not negative) is zero and gets no gradient.
+// Rows of a table by number: [...] of int64 to [..., dim]. The row padding_idx (when not negative) is zero
+// and gets no gradient.
 struct Embedding : Module, Callable<Embedding> {
   Tensor weight;
   int64_t padding_idx;
@@ -60,8 +61,10 @@ struct Unflatten : Module, Callable<Unflatten> {
     std::vector<int64_t> shape;
     const int64_t at = dim < 0 ? dim + x.dim() : dim;
     for (int64_t d = 0; d < x.dim(); ++d) {
-      if (d == at) shape.insert(shape.end(), sizes.begin(), sizes.end());
-      else shape.push_back(x.size(d));
+      if (d == at)
+        shape.insert(shape.end(), sizes.begin(), sizes.end());
+      else
+        shape.push_back(x.size(d));
     }
     return x.reshape(shape);
   }

@@ -7,12 +7,12 @@
 //     Tensor forward(const Tensor& x) { return fc2.forward(phlox::relu(fc1.forward(x))) * scale; }
 //   };
 //
-// Modules are plain values: members, not pointers. They move (a moved module's registrations follow it to its new
-// address) and do not copy. Names, order and state_dict keys are PyTorch's: "fc1.weight".
+// Modules are plain values: members, not pointers. They move (a moved module's registrations follow it to its
+// new address) and do not copy. Names, order and state_dict keys are PyTorch's: "fc1.weight".
 //
-// Invariant: a registered tensor is the member's own handle, so whatever changes it (load_state_dict, to, optimisers)
-// changes it in place and the member sees it. A member tensor is therefore never assigned anew after registration.
-// Refuses: names that are empty, contain a dot or are taken.
+// Invariant: a registered tensor is the member's own handle, so whatever changes it (load_state_dict, to,
+// optimisers) changes it in place and the member sees it. A member tensor is therefore never assigned anew
+// after registration. Refuses: names that are empty, contain a dot or are taken.
 #pragma once
 #include <memory>
 
@@ -22,7 +22,8 @@ namespace phlox {
 inline namespace v1 {
 
 namespace detail {
-// Flags that were read while a function was traced: the trace holds for their present values only (see compile.hpp).
+// Flags that were read while a function was traced: the trace holds for their present values only (see
+// compile.hpp).
 struct FlagReads {
   std::vector<std::pair<std::shared_ptr<const bool>, bool>> reads;
   FlagReads* outer;
@@ -130,7 +131,9 @@ class Module {
     });
     return all;
   }
-  LoadResult load_state_dict(const StateDict& source, bool strict = true) { return load_into(state_dict(), source, strict); }
+  LoadResult load_state_dict(const StateDict& source, bool strict = true) {
+    return load_into(state_dict(), source, strict);
+  }
 
   // --- modes
   void train(bool on = true) {
@@ -203,8 +206,10 @@ class Module {
   void relink(Module* from, Module* to) noexcept {
     for (size_t i = 0; i < children_.size(); ++i) {
       if (children_[i].module != from) continue;
-      if (to) children_[i].module = to;
-      else children_.erase(children_.begin() + int64_t(i));
+      if (to)
+        children_[i].module = to;
+      else
+        children_.erase(children_.begin() + int64_t(i));
       return;
     }
   }

@@ -15,8 +15,8 @@ struct BatchNormOptions {
 };
 
 namespace nn_detail {
-// Normalises each channel (dimension 1). In training by the batch's statistics, and the running ones follow; in
-// evaluation by the running ones.
+// Normalises each channel (dimension 1). In training by the batch's statistics, and the running ones follow;
+// in evaluation by the running ones.
 struct BatchNorm : Module {
   Tensor weight, bias, running_mean, running_var, num_batches_tracked;
   BatchNormOptions options;
@@ -35,7 +35,8 @@ struct BatchNorm : Module {
   Tensor normalise(const Tensor& x) {
     const bool by_batch = is_training() || !options.track_running_stats;
     if (!by_batch || !options.track_running_stats)
-      return v1::batch_norm(x, weight, bias, running_mean, running_var, by_batch, options.momentum, options.eps, false);
+      return v1::batch_norm(x, weight, bias, running_mean, running_var, by_batch, options.momentum,
+                            options.eps, false);
     auto [y, mean, invstd, new_mean, new_var] = v1::_native_batch_norm_legit_functional(
         x, weight, bias, running_mean, running_var, true, options.momentum, options.eps);
     const NoGrad guard;
@@ -84,7 +85,8 @@ struct RMSNorm : Module, Callable<RMSNorm> {
   Tensor weight;
   std::vector<int64_t> shape;
   std::optional<double> eps;
-  explicit RMSNorm(const IntList& shape, std::optional<double> eps = {}, bool affine = true) : shape(shape.vec()), eps(eps) {
+  explicit RMSNorm(const IntList& shape, std::optional<double> eps = {}, bool affine = true)
+      : shape(shape.vec()), eps(eps) {
     if (affine) weight = register_parameter("weight", ones(this->shape));
   }
   Tensor forward(const Tensor& x) { return v1::rms_norm(x, shape, weight, eps); }
@@ -94,7 +96,8 @@ struct GroupNorm : Module, Callable<GroupNorm> {
   Tensor weight, bias;
   int64_t groups;
   double eps;
-  GroupNorm(int64_t groups, int64_t channels, double eps = 1e-5, bool affine = true) : groups(groups), eps(eps) {
+  GroupNorm(int64_t groups, int64_t channels, double eps = 1e-5, bool affine = true)
+      : groups(groups), eps(eps) {
     if (!affine) return;
     weight = register_parameter("weight", ones({channels}));
     bias = register_parameter("bias", zeros({channels}));

@@ -1,9 +1,9 @@
 // Optimizer: parameters in groups, each with options of its own, and the state that belongs to them.
 //
-// Invariant: everything that changes from step to step is a tensor which is made at construction (learning rate, step
-// count, moments) and only changed in place. A compiled train step therefore never freezes any of it, and the learning
-// rate may be set between steps without compiling again. The other options are numbers and do not change.
-// A step passes over parameters without a gradient. The step count is the group's.
+// Invariant: everything that changes from step to step is a tensor which is made at construction (learning
+// rate, step count, moments) and only changed in place. A compiled train step therefore never freezes any of
+// it, and the learning rate may be set between steps without compiling again. The other options are numbers
+// and do not change. A step passes over parameters without a gradient. The step count is the group's.
 #pragma once
 #include <memory>
 
@@ -49,11 +49,14 @@ class Optimizer {
       all.set(prefix + "lr", g.lr);
       all.set(prefix + "step", g.step);
       for (const auto& s : g.state)
-        for (size_t k = 0; k < s.tensors.size(); ++k) all.set(prefix + std::to_string(k) + "." + s.name, s.tensors[k]);
+        for (size_t k = 0; k < s.tensors.size(); ++k)
+          all.set(prefix + std::to_string(k) + "." + s.name, s.tensors[k]);
     }
     return all;
   }
-  void load_state_dict(const StateDict& source) { load_into(state_dict(), source, true, "optimizer load_state_dict"); }
+  void load_state_dict(const StateDict& source) {
+    load_into(state_dict(), source, true, "optimizer load_state_dict");
+  }
 
  protected:
   struct State {
@@ -70,13 +73,18 @@ class Optimizer {
   Optimizer() = default;
   Group& add_group(const std::vector<Tensor>& params, double lr) {
     if (params.empty()) throw Error(ErrorCode::invalid_argument, "optimizer", "a group has no parameters");
-    if (!(lr >= 0)) throw Error(ErrorCode::invalid_argument, "optimizer", "a learning rate is not negative", std::to_string(lr));
+    if (!(lr >= 0))
+      throw Error(ErrorCode::invalid_argument, "optimizer", "a learning rate is not negative",
+                  std::to_string(lr));
     for (const Tensor& p : params) {
       if (!p.is_leaf() || !p.requires_grad())
-        throw Error(ErrorCode::invalid_argument, "optimizer", "a parameter is a leaf that requires grad", p.describe());
+        throw Error(ErrorCode::invalid_argument, "optimizer", "a parameter is a leaf that requires grad",
+                    p.describe());
       for (const Group& g : groups_)
         for (const Tensor& other : g.params)
-          if (other.is_same(p)) throw Error(ErrorCode::invalid_argument, "optimizer", "a parameter is in two groups", p.describe());
+          if (other.is_same(p))
+            throw Error(ErrorCode::invalid_argument, "optimizer", "a parameter is in two groups",
+                        p.describe());
     }
     const TensorOptions o{.dtype = f64, .device = params[0].device()};
     Group g;
@@ -129,8 +137,8 @@ class OptimizerOf : public Optimizer {
   std::vector<Options> options_;
 };
 
-// Scales all gradients by one factor so that the length of all of them together is at most max_norm. Returns the length
-// before, a tensor without dimensions.
+// Scales all gradients by one factor so that the length of all of them together is at most max_norm. Returns
+// the length before, a tensor without dimensions.
 inline Tensor clip_grad_norm_(const std::vector<Tensor>& params, double max_norm) {
   const NoGrad guard;
   Tensor total;

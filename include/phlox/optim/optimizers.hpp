@@ -70,7 +70,8 @@ class AdamOf : public OptimizerOf<Derived, Options> {
   using Group = typename Base::Group;
   static void make_state(Group& g, const Options& o) {
     if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
-      throw Error(ErrorCode::invalid_argument, "Adam", "betas lie in [0, 1)", std::to_string(o.beta1) + " and " + std::to_string(o.beta2));
+      throw Error(ErrorCode::invalid_argument, "Adam", "betas lie in [0, 1)",
+                  std::to_string(o.beta1) + " and " + std::to_string(o.beta2));
     Base::add_state(g, "exp_avg");
     Base::add_state(g, "exp_avg_sq");
   }

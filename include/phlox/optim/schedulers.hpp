@@ -1,6 +1,6 @@
-// Schedules of the learning rate. A scheduler multiplies the rate that each group began with by a factor of the number
-// of its step() calls; like PyTorch's, it sets the rate for step 0 when it is made. step() is called outside of compiled
-// functions: it writes the optimiser's learning-rate tensors.
+// Schedules of the learning rate. A scheduler multiplies the rate that each group began with by a factor of
+// the number of its step() calls; like PyTorch's, it sets the rate for step 0 when it is made. step() is
+// called outside of compiled functions: it writes the optimiser's learning-rate tensors.
 #pragma once
 #include <cmath>
 
@@ -20,7 +20,8 @@ class Scheduler {
   int64_t count() const { return count_; }
   void set(int64_t count) {
     count_ = count;
-    for (size_t g = 0; g < optimizer_.num_groups(); ++g) optimizer_.set_lr(g, rate(optimizer_.initial_lr(g), count));
+    for (size_t g = 0; g < optimizer_.num_groups(); ++g)
+      optimizer_.set_lr(g, rate(optimizer_.initial_lr(g), count));
   }
   StateDict state_dict() const { return {{"count", scalar_tensor(count_, {.dtype = i64})}}; }
   void load_state_dict(const StateDict& source) { set(source.at("count").item<int64_t>()); }
@@ -30,7 +31,8 @@ class Scheduler {
   int64_t count_ = 0;
 };
 
-// The factor is f(count). Warm-up over 100 steps: LambdaLR(opt, [](int64_t k) { return std::min(1.0, (k + 1) / 100.0); }).
+// The factor is f(count). Warm-up over 100 steps: LambdaLR(opt, [](int64_t k) { return std::min(1.0, (k + 1)
+// / 100.0); }).
 template <class F>
 class LambdaLR : public Scheduler {
  public:
@@ -44,10 +46,13 @@ class LambdaLR : public Scheduler {
 class StepLR : public Scheduler {
  public:
   StepLR(Optimizer& o, int64_t every, double gamma = 0.1) : Scheduler(o), every_(every), gamma_(gamma) {
-    if (every < 1) throw Error(ErrorCode::invalid_argument, "StepLR", "the interval is positive", std::to_string(every));
+    if (every < 1)
+      throw Error(ErrorCode::invalid_argument, "StepLR", "the interval is positive", std::to_string(every));
     set(0);
   }
-  double rate(double initial, int64_t count) const override { return initial * std::pow(gamma_, double(count / every_)); }
+  double rate(double initial, int64_t count) const override {
+    return initial * std::pow(gamma_, double(count / every_));
+  }
 
  private:
   int64_t every_;
@@ -56,7 +61,9 @@ class StepLR : public Scheduler {
 class ExponentialLR : public Scheduler {
  public:
   ExponentialLR(Optimizer& o, double gamma) : Scheduler(o), gamma_(gamma) { set(0); }
-  double rate(double initial, int64_t count) const override { return initial * std::pow(gamma_, double(count)); }
+  double rate(double initial, int64_t count) const override {
+    return initial * std::pow(gamma_, double(count));
+  }
 
  private:
   double gamma_;
@@ -77,13 +84,15 @@ class LinearLR : public Scheduler {
   double start_, end_;
   int64_t steps_;
 };
-// Half a cosine from the initial rate down to min_lr over `steps` steps, after a linear warm-up of `warmup` more. It goes
-// up again after that, with period 2 steps, as PyTorch's does.
+// Half a cosine from the initial rate down to min_lr over `steps` steps, after a linear warm-up of `warmup`
+// more. It goes up again after that, with period 2 steps, as PyTorch's does.
 class CosineAnnealingLR : public Scheduler {
  public:
   CosineAnnealingLR(Optimizer& o, int64_t steps, double min_lr = 0, int64_t warmup = 0)
       : Scheduler(o), steps_(steps), warmup_(warmup), min_lr_(min_lr) {
-    if (steps < 1) throw Error(ErrorCode::invalid_argument, "CosineAnnealingLR", "the number of steps is positive", std::to_string(steps));
+    if (steps < 1)
+      throw Error(ErrorCode::invalid_argument, "CosineAnnealingLR", "the number of steps is positive",
+                  std::to_string(steps));
     set(0);
   }
   double rate(double initial, int64_t count) const override {
