@@ -207,8 +207,10 @@ std::string CTiles::transpose() {
 std::string CTiles::pack_rows(const KTile&) {
   const std::string name = cat("pack_rows_", v_);
   const int vl = vl_;
-  std::string s = cat("  for (i64 i0 = 0; i0 < w; i0 += ", vl, ") {\n    i64 last = n - 1 - i0; if (last > ", vl - 1, ") last = ", vl - 1,
-                      "; if (last < 0) break;\n    const ", e_, "* s = (const ", e_, "*)src + i0 * rs; ", e_, "* d = (", e_,
+  // From the last group of rows to the first: a whole vector of the last one reaches over the line's end into the next
+  // line, whose beginning the first group writes afterwards.
+  std::string s = cat("  for (i64 i0 = (w - 1) / ", vl, " * ", vl, "; i0 >= 0; i0 -= ", vl,
+                      ") {\n    i64 last = n - 1 - i0; if (last > ", vl - 1, ") last = ", vl - 1, "; if (last < 0) continue;\n    const ", e_, "* s = (const ", e_, "*)src + i0 * rs; ", e_, "* d = (", e_,
                       "*)dst + i0; i64 k = 0;\n    if (kc >= ", vl, ") for (;;) {\n");
   for (int i = 0; i < vl; ++i)
     s += cat("      ", v_, " r", i, " = ", load(cat("s + (", i, " < last ? ", i, " : last) * rs + k")), "; __builtin_prefetch(s + (", i, " + w) * rs + k);\n");

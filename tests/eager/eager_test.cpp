@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "eager/call.h"
@@ -58,6 +59,25 @@ TEST(Eager, second_derivative) {
   EXPECT_EQ(values(g), (std::vector<float>{12, 27}));
   const Tensor h = run_backward({g}, {ones}, false, false, &wrt)[0];
   EXPECT_EQ(values(h), (std::vector<float>{12, 18}));
+}
+
+// One kernel for all sizes: several row tiles, a last partial vector, several batches.
+TEST(Eager, products_of_doubles_at_many_sizes) {
+  for (auto [batch, m, k, n] : {std::array{3, 20, 33, 17}, {2, 16, 16, 17}, {1, 40, 300, 40}, {2, 4, 4, 4}}) {
+    Tensor a = make_tensor(cpu_device(), DType::f64, {batch, m, k}), b = make_tensor(cpu_device(), DType::f64, {batch, k, n});
+    double *pa = reinterpret_cast<double*>(a->bytes()), *pb = reinterpret_cast<double*>(b->bytes());
+    for (int64_t i = 0; i < a->numel(); ++i) pa[i] = std::sin(double(i));
+    for (int64_t i = 0; i < b->numel(); ++i) pb[i] = std::cos(0.7 * double(i));
+    const Tensor c = call1("bmm", {tensor_arg(a), tensor_arg(b)});
+    const double* pc = reinterpret_cast<const double*>(c->bytes());
+    for (int x = 0; x < batch; ++x)
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < n; ++j) {
+          double sum = 0;
+          for (int q = 0; q < k; ++q) sum += pa[(x * m + i) * k + q] * pb[(x * k + q) * n + j];
+          ASSERT_NEAR(pc[(x * m + i) * n + j], sum, 1e-11) << batch << " " << m << " " << k << " " << n;
+        }
+  }
 }
 
 }  // namespace
