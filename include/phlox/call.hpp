@@ -1,6 +1,7 @@
 // How C++ functions call ops: arguments become slots on the stack, an op is looked up once.
-#pragma once
-#include "phlox/tensor.hpp"
+#include "phlox/tensor.hpp"  // has all parts in their order, whichever of them is named first
+#ifndef PHLOX_CALL_HPP
+#define PHLOX_CALL_HPP
 
 namespace phlox {
 inline namespace v1 {
@@ -151,3 +152,5 @@ inline std::vector<Tensor> call(const char* op, std::initializer_list<Argument> 
 
 }  // namespace v1
 }  // namespace phlox
+
+#endif

@@ -299,7 +299,7 @@ std::vector<Output> cpp_outputs() {
   const std::vector<CppFunction> all = all_functions();
   std::string ops = cat(notice,
                         "//\n// The ops as functions and as methods of Tensor. An undefined Tensor stands for an absent optional argument.\n"
-                        "#pragma once\n#include \"phlox/call.hpp\"\n\nnamespace phlox {\ninline namespace v1 {\n\n");
+                        "#include \"phlox/call.hpp\"\n#ifndef PHLOX_OPS_HPP\n#define PHLOX_OPS_HPP\n\nnamespace phlox {\ninline namespace v1 {\n\n");
   std::string methods = notice;
   std::string bodies;
   for (const CppFunction& f : all) {
@@ -308,7 +308,7 @@ std::vector<Output> cpp_outputs() {
     methods += cat("  ", f.result, " ", f.name, "(", param_list(f, true, 1), ") const;\n");
     bodies += method_definition(f);
   }
-  ops += cat("\n// --- methods\n\n", bodies, "\n}  // namespace v1\n}  // namespace phlox\n");
+  ops += cat("\n// --- methods\n\n", bodies, "\n}  // namespace v1\n}  // namespace phlox\n\n#endif\n");
   return {{"include/phlox/ops.hpp", ops}, {"include/phlox/tensor_methods.inc", methods}};
 }
 
