@@ -206,14 +206,17 @@ Loop collapse_axes(const Loop& loop) {
     s.domain = d;
     copy.to.stores.push_back(s);
   }
-  // A last pass drops the address arithmetic that was replaced.
-  LoopCopy clean(copy.to);
-  const std::vector<char> live = live_values(copy.to);
-  clean.to.axes = copy.to.axes;
-  clean.to.params = copy.to.params;
-  for (ValueId v = 0; v < copy.to.insts.size(); ++v)
-    if (live[v]) clean.rename(v, clean.add(clean.with_renamed_operands(copy.to.insts[v])));
-  for (Store s : copy.to.stores) {
+  return without_dead_values(copy.to);  // the address arithmetic that was replaced
+}
+
+Loop without_dead_values(const Loop& loop) {
+  LoopCopy clean(loop);
+  const std::vector<char> live = live_values(loop);
+  clean.to.axes = loop.axes;
+  clean.to.params = loop.params;
+  for (ValueId v = 0; v < loop.insts.size(); ++v)
+    if (live[v]) clean.rename(v, clean.add(clean.with_renamed_operands(loop.insts[v])));
+  for (Store s : loop.stores) {
     s.address = clean.renamed(s.address);
     s.value = clean.renamed(s.value);
     if (s.predicate != no_value) s.predicate = clean.renamed(s.predicate);

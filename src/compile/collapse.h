@@ -30,4 +30,6 @@ class LoopCopy {
   std::vector<std::pair<uint64_t, ValueId>> made_;
 };
 
+Loop without_dead_values(const Loop& loop);  // values that no store needs are left out
+
 }  // namespace phlox

@@ -293,20 +293,7 @@ Loop rewritten(const Loop& loop, const F& make) {
     if (s.predicate != no_value) s.predicate = copy.renamed(s.predicate);
     copy.to.stores.push_back(s);
   }
-  // Once more, for what the replaced values alone needed.
-  LoopCopy clean(copy.to);
-  const std::vector<char> used = live_values(copy.to);
-  clean.to.axes = copy.to.axes;
-  clean.to.params = copy.to.params;
-  for (ValueId v = 0; v < copy.to.insts.size(); ++v)
-    if (used[v]) clean.rename(v, clean.add(clean.with_renamed_operands(copy.to.insts[v])));
-  for (Store s : copy.to.stores) {
-    s.address = clean.renamed(s.address);
-    s.value = clean.renamed(s.value);
-    if (s.predicate != no_value) s.predicate = clean.renamed(s.predicate);
-    clean.to.stores.push_back(s);
-  }
-  return std::move(clean.to);
+  return without_dead_values(copy.to);  // what the replaced values alone needed
 }
 
 // The place of a point of these axes, row-major, after `leading` others.

@@ -201,7 +201,6 @@ struct CompiledFunction::Entry {
   std::vector<Capture> captured;
   struct Grad { Tensor leaf; bool defined_before; int output; };  // output -1: cleared
   std::vector<Grad> grads;
-  std::vector<uint32_t> input_of;    // by graph input: index into arguments, or ~0u - k for capture k
   enum class Source : uint8_t { argument, capture, random };
   std::vector<std::pair<Source, uint32_t>> sources;
   size_t results = 0;

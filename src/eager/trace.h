@@ -44,8 +44,6 @@ class Tracer {
   void close();                           // undoes what the trace did to real tensors' .grad
 
  private:
-  struct Root { Tensor tensor; };         // the geometry in which a storage's value is kept
-  GraphValue base_value(const Tensor& t);
   const Tensor& root_of(const Tensor& t);
   bool same_place(const TensorImpl& a, const TensorImpl& b) const;
 
