@@ -8,7 +8,7 @@ namespace phlox {
 namespace {
 // The windows along one dim: result place o covers [start(o), start(o) + length(o)).
 struct Spans {
-  Val start, length;  // i64, [out]
+  Val start, length;  // i64, [out]; or [lead..., out] where each sample and channel has windows of its own
   Dim most;           // no window is longer
 };
 }  // namespace
@@ -31,14 +31,25 @@ static Dims target_size(const Args& a, Val x, int arg, int n) {
 
 // x gathered at every window of its last n dims: [lead..., O..., K...], and which places are inside.
 static Val at_spans(Val x, const std::vector<Spans>& spans, Val& inside, Val& flat) {
-  const int n = int(spans.size()), lead = x.rank() - n;
+  const int n = int(spans.size()), lead = x.rank() - n, own = spans[0].start.rank() - 1;
   Dims shape;
-  for (const Spans& s : spans) shape.push_back(s.start.size(0));
+  for (int d = 0; d < own; ++d) shape.push_back(x.shape()[d]);
+  for (const Spans& s : spans) shape.push_back(s.start.size(-1));
   for (const Spans& s : spans) shape.push_back(s.most);
   std::vector<Val> index;
   Ints dims;
+  for (int d = 0; d < own; ++d) {
+    index.push_back(iota_like(shape, d, x));
+    dims.push_back(d);
+  }
   for (int s = 0; s < n; ++s) {
-    const Val k = iota_like(shape, n + s, x), start = along(spans[s].start, 2 * n, s), length = along(spans[s].length, 2 * n, s);
+    auto placed = [&](Val v) {  // [own..., out] among all dims of the result
+      Dims at(shape.size(), 1);
+      for (int d = 0; d < own; ++d) at[size_t(d)] = shape[size_t(d)];
+      at[size_t(own + s)] = v.size(-1);
+      return reshape(v, at);
+    };
+    const Val k = iota_like(shape, own + n + s, x), start = placed(spans[s].start), length = placed(spans[s].length);
     const Val ok = broadcast_to(k < length, shape);
     inside = inside ? inside & ok : ok;
     // Places past the window repeat its start, which is always inside.
@@ -48,6 +59,7 @@ static Val at_spans(Val x, const std::vector<Spans>& spans, Val& inside, Val& fl
     flat = flat ? flat * dim_value(*x.g, x.shape()[lead + s], DType::i64) + index.back() : index.back();
   }
   Val r = gather(x, index, dims);  // [O..., K..., lead...]
+  if (own) return r;
   Ints perm;
   for (int d = 0; d < lead; ++d) perm.push_back(2 * n + d);
   for (int d = 0; d < 2 * n; ++d) perm.push_back(d);
@@ -71,7 +83,7 @@ static Vals max_over(Val x, const std::vector<Spans>& spans) {
   for (int d = 0; d < lead; ++d) merged.push_back(x.shape()[d]);
   for (int s = 0; s < n; ++s) {
     all = all * x.shape()[lead + s];
-    out = out * spans[s].start.size(0);
+    out = out * spans[s].start.size(-1);
   }
   Dims in = merged, flat_index = merged;
   in.push_back(all);
@@ -149,20 +161,27 @@ static Vals fractional_max(const Args& a) {
   const Val x = a[0];
   const Ints k = per_dim(a, 1, n);
   const Dims out = target_size(a, x, 2, n);
-  // random_samples[N, C, n]: the numbers of one sample and channel serve all, since windows are shared.
-  const Val u = cast(select_index(select_index(a[3], 0, 0), 0, 0), DType::f64);
+  // random_samples[N, C, n]: a place for the windows of each sample and channel.
+  const Val samples = a[3];
+  const bool batch = x.rank() == n + 2;
+  require(a, samples.rank() == 3 && dim_eq(samples.size(2), n) && dim_eq(samples.size(0), batch ? x.size(0) : 1) &&
+          dim_eq(samples.size(1), x.size(batch ? 1 : 0)), "random_samples does not fit the input", shape_of(samples), "[samples, channels, dims]");
+  const Val u = cast(batch ? samples : select_index(samples, 0, 0), widen(x).dtype());
   std::vector<Spans> spans;
   for (int s = 0; s < n; ++s) {
     const Dim size = x.shape()[x.rank() - n + s];
     if (dim_lt(size, out[s] + k[s] - 1)) a.error("the windows do not fit into the input", shape_of(x));
-    const Val o = iota_like({out[s]}, 0, x), length = broadcast_to(full_int(*x.g, {}, DType::i64, k[s]), o.shape());
+    Dims shape = x.shape();
+    shape.resize(size_t(x.rank() - n));
+    shape.push_back(out[s]);
+    const Val o = iota_like(shape, int(shape.size()) - 1, x), length = broadcast_to(full_int(*x.g, {}, DType::i64, k[s]), shape);
     const Val last = dim_value(*x.g, size - k[s], DType::i64);
-    Val start = broadcast_to(last, o.shape());
+    Val start = broadcast_to(last, shape);
     if (!dim_eq(out[s], 1)) {
-      const Val alpha = cast(last, DType::f64) / cast(dim_value(*x.g, out[s] - 1, DType::i64), DType::f64);
+      const Val alpha = cast(last, u.dtype()) / cast(dim_value(*x.g, out[s] - 1, DType::i64), u.dtype());
       // The random numbers are in the order of the last dim first.
-      const Val shift = select_index(u, 0, n - 1 - s);
-      const Val place = map(Scalar::floor, (cast(o, DType::f64) + shift) * alpha) - map(Scalar::floor, broadcast_to(shift * alpha, o.shape()));
+      const Val shift = broadcast_to(slice(u, u.rank() - 1, n - 1 - s, 1), shape);
+      const Val place = map(Scalar::floor, (cast(o, u.dtype()) + shift) * alpha) - map(Scalar::floor, shift * alpha);
       start = where(equal(o, dim_value(*x.g, out[s] - 1, DType::i64)), last, cast(place, DType::i64));
     }
     spans.push_back({start, length, k[s]});

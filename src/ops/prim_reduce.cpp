@@ -81,7 +81,7 @@ static constexpr Op op_reduce{{
         // prod / x, but exact where x has zeros: the product of the others, as prefix times suffix products.
         PHLOX_CHECK(dims.size() == 1, "the gradient of a product is taken one dimension at a time");
         const int d = int(dims[0]);
-        Dims low(size_t(x.rank())), high(size_t(x.rank()));
+        if (dim_eq(x.size(d), 0)) { v.set(0, broadcast_in(g, x.shape(), kept)); return; }  // no element, no gradient
         auto exclusive = [&](Val t) {  // products of all earlier elements: scan of [1, x0, x1, ...] without its last
           const Dims one = [&] { Dims s = t.shape(); s[d] = 1; return s; }();
           const Val shifted = concat({full(*t.g, one, t.dtype(), 1), slice(t, d, 0, t.shape()[d] - 1)}, d);

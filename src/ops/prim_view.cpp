@@ -164,7 +164,14 @@ static constexpr Op op_slice{{
     .schema = "prim::slice(Tensor a, int dim, SymInt start, SymInt count, int step) -> Tensor",
     .type = [](const Args& a, Types& out) {
       Dims shape = a[0].shape();
-      shape[a.i(1)] = a.d(3);
+      const Dim n = shape[a.i(1)], start = a.d(2), count = a.d(3);
+      // Kernels trust the range. Where a size is a symbol, it is the caller's to guard.
+      if (n.is_const() && start.is_const() && count.is_const() && !count.is(0)) {
+        const int64_t first = start.value(), last = first + (count.value() - 1) * a.i(4);
+        if (std::min(first, last) < 0 || std::max(first, last) >= n.value())
+          a.error("the slice reaches outside its operand", cat(first, " to ", last), cat("places of ", n.value()));
+      }
+      shape[a.i(1)] = count;
       out.push_back(reshaped(a[0].type(), shape));
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {

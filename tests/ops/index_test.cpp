@@ -52,6 +52,22 @@ TEST(Search, PositionsAndCounts) {
   expect_near(run("unique_consecutive", {i64s({5}, {1, 1, 2, 2, 1})})[0], {3}, {1, 2, 1});
 }
 
+TEST(Spatial, FractionalWindowsAreOfEachChannel) {
+  // Two channels that differ in their random number alone: starts are 0, floor(1.5 + 1.5 u) - floor(1.5 u), 3.
+  const HostTensor x = f64s({1, 2, 1, 5}, {1, 2, 3, 9, 0, 1, 2, 3, 9, 0});
+  const auto r = run("fractional_max_pool2d", {x, Ints{1, 2}, Ints{1, 3}, f64s({1, 2, 2}, {0, 0, 0.9, 0})});
+  expect_near(r[0], {1, 2, 1, 3}, {2, 3, 9, 2, 3, 9});
+  expect_near(r[1], {1, 2, 1, 3}, {1, 2, 3, 1, 2, 3});
+  // u 0.4: 0, floor(2.1) - 0 = 2, 3: another start for the middle window.
+  expect_near(run("fractional_max_pool2d", {x, Ints{1, 2}, Ints{1, 3}, f64s({1, 2, 2}, {0.4, 0, 0, 0})})[1], {1, 2, 1, 3}, {1, 3, 3, 1, 2, 3});
+  // No samples: no random numbers to read.
+  expect_near(run("fractional_max_pool2d", {f64s({0, 2, 1, 5}, {}), Ints{1, 2}, Ints{1, 3}, f64s({0, 2, 2}, {})})[0], {0, 2, 1, 3}, {});
+  EXPECT_THROW(run("fractional_max_pool2d", {x, Ints{1, 2}, Ints{1, 3}, f64s({0, 2, 2}, {})}), Error);
+  EXPECT_THROW(run("prim::slice", {f64s({0, 2}, {}), 0, 0, 1, 1}), Error);
+  EXPECT_THROW(run("prim::slice", {f64s({3}, {1, 2, 3}), 0, 1, 3, -1}), Error);
+  check_gradients("fractional_max_pool2d", {random_tensor({2, 2, 4, 5}), Ints{2, 2}, Ints{2, 3}, random_tensor({2, 2, 2}, 5, 0, 1)}, 2e-6, 1);
+}
+
 TEST(Spatial, Gradients) {
   check_gradients("adaptive_avg_pool2d", {random_tensor({1, 2, 5, 4}), Ints{3, 2}});
   check_gradients("adaptive_max_pool2d", {random_tensor({2, 5, 4}), Ints{3, 2}});
