@@ -1,0 +1,141 @@
+"""The benchmarks: their lines, contenders, floors and bars. bench/run runs them, bench/table.py prints them.
+
+Operation counts of floors are fixed here: what the best known way needs for an element, not what our kernels do.
+"""
+import os
+from dataclasses import dataclass, field
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.abspath(os.environ.get("PHLOX_BUILD", os.path.join(ROOT, "build")))
+PEERS = os.environ.get("PHLOX_PEERS") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "phlox", "peers")
+SIZES = ["1M", "4M", "16M", "64M"]
+MODELS = ["cnn-step", "gpt-step", "gpt2-12-step", "gpt2-48-step"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str                # ours is "phlox"
+    command: tuple
+    line: str = ""           # what to prepare, where it is not the benchmark's own line
+    environment: tuple = ()  # of (name, value)
+    fresh: bool = False      # a new process for each round
+    caches: tuple = ()       # variables that name a cache folder
+
+
+@dataclass
+class Bench:
+    lines: list
+    unit: str
+    contenders: object                        # line -> [Contender], ours first
+    lower_is_better: bool = True
+    scale: float = 1                          # from what contenders say to the unit
+    peaks: object = lambda line: {}           # line -> {key: line of cpu-peaks}
+    floor: object = lambda line, peaks: None  # (line, {key: value}) -> in the unit
+    warm_cache: bool = False                  # a cache is filled once before the rounds; else each process gets an empty one
+    bars: dict = field(default_factory=dict)  # line or "*" -> text
+
+
+def program(name):
+    return (os.path.join(BUILD, "bench", "bench_" + name),)
+
+
+def torch(bench, mode, **more):
+    return Contender("PyTorch " + mode.replace("-", ", "), (os.path.join(PEERS, "bin", "python"),
+                     os.path.join(ROOT, "bench", "peers", "torch_peer.py"), bench, mode), **more)
+
+
+def torch_cpp(name="PyTorch C++", *arguments, **more):
+    return Contender(name, (os.path.join(PEERS, "torch_ops"), *arguments), **more)
+
+
+def threads(line):
+    names = ("PHLOX_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return tuple((name, "1") for name in names) if line.endswith("-t1") else ()
+
+
+def peak_contender(line):
+    return Contender("peak " + line, program("cpu_peaks"), line=line, environment=threads(line))
+
+
+def size_of(line):
+    return int(line.rpartition("-")[2][:-1]) << 20
+
+
+# Of a whole-tensor op: arrays read and written, which stream they are compared with, operations an element.
+LARGE = {
+    "add": (3, "add", 1),
+    "gelu": (2, "copy", 40),
+    "softmax": (2, "copy", 20),
+    "layer_norm": (2, "copy", 10),
+    "sum": (1, "read", 1),
+}
+
+
+def large_peaks(line):
+    op, _, size = line.rpartition("-")
+    return {"stream": f"{LARGE[op][1]}-{size}", "fma": "fma"}
+
+
+def large_floor(line, peaks):
+    arrays, _, operations = LARGE[line.rpartition("-")[0]]
+    size = size_of(line)
+    return 1e3 * max(arrays * size / peaks["stream"], operations * (size / 4) / peaks["fma"])
+
+
+def gemm_contenders(line):
+    env = threads(line)
+    ours = Contender("phlox", program("gemm"), environment=env)
+    if "gelu" in line:
+        return [ours, torch("cpu-gemm", "eager", environment=env), torch("cpu-gemm", "compiled", environment=env)]
+    return [ours, torch_cpp("OpenBLAS", "openblas", environment=env), torch_cpp(environment=env)]
+
+
+def train_contenders(line):
+    modes = ["eager", "eager-channels_last"] if line.endswith("-eager") else \
+            ["eager", "eager-channels_last", "compiled", "compiled-channels_last"]
+    if line.startswith("gpt"):
+        modes = [m for m in modes if "channels_last" not in m]
+    return [Contender("phlox", program("train_cpu"))] + [torch("train-cpu", m) for m in modes]
+
+
+def compile_contenders(bench):
+    def contenders(line):
+        ours = Contender("phlox", program("compile_step"), fresh=True, caches=("PHLOX_CACHE_DIR",))
+        peer = torch(bench, "compiled", fresh=True, caches=("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"))
+        return [ours] if line == "gpt2-48-step" else [ours, peer]
+    return contenders
+
+
+GEMM_SIZES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048]
+BENCHES = {
+    "eager-cpu-op": Bench(
+        ["add8", "add8-grad", "chain10"], "ns", lambda line: [Contender("phlox", program("eager_cpu_op")), torch_cpp()],
+        bars={"add8": "≤100", "add8-grad": "≤200", "chain10": "≤6000"}),
+    "eager-cpu-large": Bench(
+        [f"{op}-{size}" for op in LARGE for size in SIZES], "ms",
+        lambda line: [Contender("phlox", program("eager_cpu_large")), torch("eager-cpu-large", "eager"),
+                      torch("eager-cpu-large", "compiled")],
+        scale=1e3, peaks=large_peaks, floor=large_floor,
+        bars={f"{op}-{size}": (f"of_floor ≥{0.8 if op in ('add', 'sum') else 0.7}, " if size in ("16M", "64M") else "") +
+              ("ratio ≥2" if size == "64M" else "ratio ≥1") for op in LARGE for size in SIZES}),
+    "cpu-gemm": Bench(
+        [f"f32-{n}" for n in GEMM_SIZES] + [f"f32-{n}-t1" for n in GEMM_SIZES] + [f"f32-bias-gelu-{n}" for n in (128, 512, 1024)],
+        "GFLOP/s", gemm_contenders, lower_is_better=False, scale=1e-9,
+        peaks=lambda line: {"fma": "fma-t1" if line.endswith("-t1") else "fma"}, floor=lambda line, peaks: 1e-9 * peaks["fma"],
+        bars={f"f32-{form}{n}{t}": ("of_floor ≥0.85, " if n >= 512 else "of_floor ≥0.70, " if n >= 128 else "") + "ratio ≥0.95"
+              for form in ("", "bias-gelu-") for n in GEMM_SIZES for t in ("", "-t1")}),
+    "compile-cold": Bench(MODELS, "ms", compile_contenders("compile-cold"),
+                          bars={"cnn-step": "≤1000", "gpt-step": "≤1000", "gpt2-12-step": "≤3000",
+                                "gpt2-48-step": "≤1.3 of 12 layers"}),
+    "compile-warm": Bench(MODELS, "ms", compile_contenders("compile-warm"), warm_cache=True, bars={"*": "≤150"}),
+    "train-cpu": Bench(["cnn-eager", "cnn-compiled", "gpt-eager", "gpt-compiled"], "1/s", train_contenders, lower_is_better=False,
+                       bars={"cnn-compiled": "ratio ≥1.15, not below eager", "gpt-compiled": "ratio ≥1.3, not below eager"}),
+    "startup": Bench(["doctor", "libphlox", "plugin"], "", lambda line: [],
+                     bars={"doctor": "≤30", "libphlox": "≤30", "plugin": "≤80"}),
+    "cpu-peaks": Bench(
+        ["fma", "fma-t1"] + [f"{what}-{size}" for what in ("read", "copy", "add") for size in SIZES] +
+        [f"{what}-64M-t1" for what in ("read", "copy", "add")] +
+        ["fork-join", "fork-join-asleep", "alloc-64", "alloc-64K", "alloc-64M", "pages-64M"], "",
+        lambda line: [Contender("phlox", program("cpu_peaks"), environment=threads(line))]),
+}
