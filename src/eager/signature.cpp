@@ -289,7 +289,7 @@ Executable& Signature::executable(Device& device, const Ints& symbols) {
   for (auto& m : made_) if (fits(*m)) found = m.get();
   if (!found) {
     DimEnv scratch = env;  // guards that compiling adds have no use: it only asks for costs
-    if (device.id().kind != DeviceKind::cpu) scratch = DimEnv(symbols, env.keyed());
+    if (device.id().kind != DeviceKind::cpu) scratch = env.at(symbols);
     DimEnvScope scope(scratch);
     made_.push_back(std::make_unique<Made>(Made{&device, sizes, make_executable(compile_graph(graph, device.target()), device)}));
     found = made_.back().get();
@@ -318,7 +318,7 @@ Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& s
   auto& variants = recorded_[needs_grad];
   for (auto& v : variants) if (v->env.guards_hold(symbols)) return *v;
   auto r = std::make_unique<Recorded>();
-  r->env = DimEnv(symbols, env.keyed());
+  r->env = env.at(symbols);  // the forward graph still has nodes whose expansions ask what this signature answered
   DimEnvScope scope(r->env);
   SplitVjp split = split_vjp(graph, needs_grad);
   r->saved = std::move(split.saved);

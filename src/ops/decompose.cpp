@@ -67,13 +67,18 @@ static Graph decompose_once(const Graph& g, bool& changed) {
 }
 
 Graph decompose(const Graph& g) {
+  const DimEnv* env = current_dim_env();
+  const size_t guards = env ? env->guards().size() : 0;
   bool changed = false;
   Graph r = decompose_once(g, changed);
   while (changed) {
     changed = false;
     r = decompose_once(r, changed);
   }
-  return has_complex(r) ? lower_complex(r) : std::move(r);
+  if (has_complex(r)) r = lower_complex(r);
+  // Whoever keeps the program knows only the guards of the graph that came in.
+  PHLOX_CHECK(!env || env->guards().size() == guards, "taking ops apart asked for sizes that building the graph did not");
+  return r;
 }
 
 }  // namespace phlox

@@ -93,6 +93,12 @@ static constexpr Op op_reduce{{
     },
 }};
 
+// Complex products are made of as many steps as the length asks for (ops/complex.cpp). The guard must stand before the
+// graph is compiled: programs are kept by the guards of their graph.
+static void fix_length(Val a, int64_t d, std::string_view kind) {
+  if (kind == "prod" && is_complex(a.dtype())) dim_int(a.size(int(d)), "prod");
+}
+
 Val reduce(Val a, Ints dims, std::string_view kind, bool keepdim) {
   Dims kept = a.shape();
   for (int64_t& d : dims) { d = wrap_dim(d, a.rank(), "reduce"); kept[d] = 1; }
@@ -103,6 +109,7 @@ Val reduce(Val a, Ints dims, std::string_view kind, bool keepdim) {
       std::sort(dims.begin(), dims.end());
       while (!dims.empty()) { r = reduce(r, {dims.back()}, kind); dims.pop_back(); }
     } else {
+      fix_length(a, dims[0], kind);
       SmallVector<Arg, 6> list;
       for (int64_t d : dims) list.push_back(Arg::of_dim(d));
       const Arg args[] = {Arg::of_value(a.id), Arg::of_list(list), Arg::of_string(kind)};
@@ -150,6 +157,7 @@ static constexpr Op op_scan{{
 }};
 Val scan(Val a, int dim, std::string_view kind) {
   if (a.rank() == 0) return a;
+  fix_length(a, wrap_dim(dim, a.rank(), "scan"), kind);
   const Arg args[] = {Arg::of_value(a.id), Arg::of_dim(wrap_dim(dim, a.rank(), "scan")), Arg::of_string(kind)};
   return a.g->call(op_info(op_scan), args)[0];
 }

@@ -441,6 +441,12 @@ bool DimEnv::guards_hold(std::span<const int64_t> symbols) const {
   return true;
 }
 
+DimEnv DimEnv::at(std::span<const int64_t> hints) const {
+  DimEnv r(hints, keyed_);
+  r.guards_ = guards_;
+  return r;
+}
+
 bool DimEnv::decide(DimGuard::Kind kind, Dim a, Dim b) {
   const int64_t x = evaluate(a, hints_), y = evaluate(b, hints_);
   const bool holds = kind == DimGuard::Kind::eq ? x == y : x < y;
@@ -448,10 +454,27 @@ bool DimEnv::decide(DimGuard::Kind kind, Dim a, Dim b) {
     auto keyed = [&](Dim d) { return d.is(1) || (d.symbol_id() >= 0 && d.symbol_id() < keyed_); };
     if (keyed(a) && keyed(b)) return false;
   }
-  for (const DimGuard& g : guards_)
-    if (g.kind == kind && g.a == a && g.b == b) return holds;
-  guards_.push_back({kind, a, b, holds});
+  for (const DimGuard& g : guards_) {
+    if (g.kind != kind) continue;
+    if (g.a == a && g.b == b) return holds;
+    if (kind == DimGuard::Kind::eq && g.a == b && g.b == a) return holds;
+  }
+  if (!follows(a, b)) guards_.push_back({kind, a, b, holds});
   return holds;
+}
+
+// Do the symbols whose value a guard fixes already decide how a compares to b?
+bool DimEnv::follows(Dim a, Dim b) const {
+  Dims fixed;
+  bool any = false;
+  for (size_t i = 0; i < hints_.size(); ++i) fixed.push_back(Dim::symbol(int(i)));
+  for (const DimGuard& g : guards_) {
+    if (g.kind != DimGuard::Kind::eq || !g.holds) continue;
+    const int x = g.a.symbol_id(), y = g.b.symbol_id();
+    if (x >= 0 && g.b.is_const()) { fixed[size_t(x)] = g.b; any = true; }
+    if (y >= 0 && g.a.is_const()) { fixed[size_t(y)] = g.a; any = true; }
+  }
+  return any && (substitute(a, fixed) - substitute(b, fixed)).is_const();
 }
 
 bool dim_eq(Dim a, Dim b) {

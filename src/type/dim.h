@@ -74,11 +74,13 @@ class DimEnv {
   int keyed() const { return keyed_; }
   const std::vector<DimGuard>& guards() const { return guards_; }
   bool guards_hold(std::span<const int64_t> symbols) const;
+  DimEnv at(std::span<const int64_t> hints) const;  // the same guards with other example sizes, for which they hold
 
  private:
   friend bool dim_eq(Dim, Dim);
   friend bool dim_lt(Dim, Dim);
   bool decide(DimGuard::Kind kind, Dim a, Dim b);
+  bool follows(Dim a, Dim b) const;
   Ints hints_;
   std::vector<DimGuard> guards_;
   int keyed_;  // of the first `keyed_` symbols the key already tells which are equal or 1: no guard needed

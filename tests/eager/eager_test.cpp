@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <complex>
 
 #include "eager/call.h"
 #include "ops/registry.h"
@@ -77,6 +78,31 @@ TEST(Eager, products_of_doubles_at_many_sizes) {
           for (int q = 0; q < k; ++q) sum += pa[(x * m + i) * k + q] * pb[(x * k + q) * n + j];
           ASSERT_NEAR(pc[(x * m + i) * n + j], sum, 1e-11) << batch << " " << m << " " << k << " " << n;
         }
+  }
+}
+
+// The number of steps depends on the length, so each length needs a program of its own, forward and backward.
+TEST(Eager, complex_products_at_several_lengths) {
+  for (const int64_t n : {3, 5, 4, 3, 0}) {
+    Tensor x = make_tensor(cpu_device(), DType::c64, {2, n}), one = make_tensor(cpu_device(), DType::c64, {2});
+    float* px = reinterpret_cast<float*>(x->bytes());
+    for (int64_t i = 0; i < x->numel(); ++i) { px[2 * i] = 0; px[2 * i + 1] = 2; }
+    float* pc = reinterpret_cast<float*>(one->bytes());
+    for (int i = 0; i < 2; ++i) { pc[2 * i] = 1; pc[2 * i + 1] = 0; }
+    x->requires_grad = true;
+    const Tensor y = call1("prod.dim_int", {tensor_arg(x), Arg::of_dim(1)});
+    const float* py = reinterpret_cast<const float*>(y->bytes());
+    const std::complex<double> want = std::pow(std::complex<double>(0, 2), double(n));
+    EXPECT_NEAR(py[0], want.real(), 1e-4);
+    EXPECT_NEAR(py[3], want.imag(), 1e-4);
+    const std::vector<Tensor> wrt{x};
+    const Tensor g = contiguous(run_backward({y}, {one}, false, false, &wrt)[0]);
+    const std::complex<double> others = std::conj(std::pow(std::complex<double>(0, 2), double(n - 1)));
+    const float* pg = reinterpret_cast<const float*>(g->bytes());
+    for (int64_t i = 0; i < 2 * n; ++i) {
+      EXPECT_NEAR(pg[2 * i], others.real(), 1e-4) << n;
+      EXPECT_NEAR(pg[2 * i + 1], others.imag(), 1e-4) << n;
+    }
   }
 }
 

@@ -220,6 +220,22 @@ TEST(DimEnv, questions_are_answered_from_examples_and_guarded) {
   EXPECT_EQ(dim_hint(fresh), 5);
 }
 
+TEST(DimEnv, fixed_sizes_answer_what_follows_from_them) {
+  const int64_t hints[] = {3, 5}, others[] = {3, 9};
+  DimEnv env(hints);
+  const DimEnvScope scope(env);
+  EXPECT_EQ(dim_int(s(0), "test"), 3);
+  EXPECT_TRUE(dim_eq(3, s(0)));
+  EXPECT_TRUE(dim_eq(s(0) * 2, 6));
+  EXPECT_TRUE(dim_lt(s(0) - 1, 3));
+  EXPECT_EQ(env.guards().size(), 1u);
+  EXPECT_TRUE(dim_lt(s(0), s(1)));
+  EXPECT_EQ(env.guards().size(), 2u);
+  const DimEnv moved = env.at(others);
+  EXPECT_EQ(moved.guards().size(), 2u);
+  EXPECT_EQ(moved.hints()[1], 9);
+}
+
 TEST(DimEnv, scopes_nest) {
   const int64_t one[] = {1}, two[] = {2};
   DimEnv outer(one), inner(two);
