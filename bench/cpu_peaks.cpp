@@ -122,7 +122,7 @@ bench::Round memory(const std::string& what, int64_t bytes) {
   auto block = [&] { return std::make_shared<Block>(bytes); };
   const auto a = block(), b = what == "read" ? a : block(), c = what == "add" ? block() : a;
   auto rate = [=](double arrays, auto f) {
-    return arrays * double(bytes) / bench::per_call([&] { team().run(bytes, 64 << 10, f); }, 0.02);
+    return arrays * double(bytes) / bench::per_call([&] { team().run(bytes, 64 << 10, f); }, 0.03);
   };
   if (what == "read") return [=] { return rate(1, [&](int64_t i, int64_t e) { read_range(a->p + i, e - i); }); };
   if (what == "copy")

@@ -29,19 +29,26 @@ inline void keep(const T& v) {
   asm volatile("" : : "r"(&v) : "memory");
 }
 
-// Seconds that one call of f takes, over a round of about `seconds`. The first calls are not timed: another process had
-// the caches and the processors until now.
+// Seconds that one call of f takes: the median of some batches of calls, over about `seconds`. The first calls, half as
+// long, are not timed: another process had the caches until now, and a processor that rested takes some 10 ms to its full
+// speed.
 template <class F>
-double per_call(F&& f, double seconds = 0.04) {
+double per_call(F&& f, double seconds = 0.05) {
   const double start = now();
   int64_t n = 0;
   do f(), ++n;
-  while (now() - start < seconds / 4 && n < 1000000);
+  while (now() - start < seconds / 2);
   const double each = (now() - start) / double(n);
-  const int64_t calls = std::max<int64_t>(1, int64_t(seconds / std::max(each, 1e-9)));
-  const double from = now();
-  for (int64_t i = 0; i < calls; ++i) f();
-  return (now() - from) / double(calls);
+  constexpr int batches = 9;
+  const int64_t calls = std::max<int64_t>(1, int64_t(seconds / batches / std::max(each, 1e-9)));
+  double times[batches];
+  for (double& t : times) {
+    const double from = now();
+    for (int64_t i = 0; i < calls; ++i) f();
+    t = (now() - from) / double(calls);
+  }
+  std::nth_element(times, times + batches / 2, times + batches);
+  return times[batches / 2];
 }
 
 using Round = std::function<double()>;

@@ -3,20 +3,24 @@ import sys
 import time
 
 
-def per_call(f, seconds=0.04):
-    """Seconds that one call of f takes, over a round of about `seconds`; the first calls are not timed."""
+def per_call(f, seconds=0.05):
+    """Seconds that one call of f takes: the median of some batches; the first calls, half as long, are not timed."""
     start = time.perf_counter()
     n = 0
     while True:
         f()
         n += 1
-        if time.perf_counter() - start >= seconds / 4:
+        if time.perf_counter() - start >= seconds / 2:
             break
-    calls = max(1, int(seconds / ((time.perf_counter() - start) / n)))
-    start = time.perf_counter()
-    for _ in range(calls):
-        f()
-    return (time.perf_counter() - start) / calls
+    batches = 9
+    calls = max(1, int(seconds / batches / ((time.perf_counter() - start) / n)))
+    times = []
+    for _ in range(batches):
+        start = time.perf_counter()
+        for _ in range(calls):
+            f()
+        times.append((time.perf_counter() - start) / calls)
+    return sorted(times)[batches // 2]
 
 
 def serve(prepare):

@@ -2,6 +2,7 @@
 // every call (tensors, storages, tape records). A block goes to the list of the thread that frees it; lists are bounded.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <new>
 
 #include "base/sanitizer.h"
@@ -13,8 +14,8 @@ class Pooled {
  public:
 #if !PHLOX_ASAN && !PHLOX_TSAN
   static void* operator new(size_t bytes) {
-    List& l = list();
-    if (bytes == sizeof(T) && l.head) {
+    List& l = list;
+    if (bytes == sizeof(T) && l.head) [[likely]] {
       Block* b = l.head;
       l.head = b->next;
       --l.count;
@@ -23,8 +24,11 @@ class Pooled {
     return ::operator new(bytes);
   }
   static void operator delete(void* p, size_t bytes) {
-    List& l = list();
-    if (bytes != sizeof(T) || l.count >= 4096 || l.closed) { ::operator delete(p); return; }
+    List& l = list;
+    if (bytes != sizeof(T) || l.count >= limit || (!l.open && !open())) [[unlikely]] {
+      ::operator delete(p);
+      return;
+    }
     Block* b = static_cast<Block*>(p);
     b->next = l.head;
     l.head = b;
@@ -32,20 +36,29 @@ class Pooled {
   }
 
  private:
+  static constexpr uint32_t limit = 4096;
   struct Block { Block* next; };
   struct List {
-    Block* head = nullptr;
-    size_t count = 0;
-    bool closed = false;  // the thread is ending: later frees go to the heap
-    ~List() {
-      closed = true;
-      while (head) { Block* b = head; head = b->next; ::operator delete(b); }
+    Block* head;
+    uint32_t count;
+    bool open;    // blocks may be kept
+    bool closed;  // the thread is ending: later frees go to the heap
+  };
+  struct Closer {  // frees the list when the thread ends
+    ~Closer() {
+      list.closed = true;
+      list.open = false;
+      while (list.head) { Block* b = list.head; list.head = b->next; ::operator delete(b); }
     }
   };
-  static List& list() {
-    static thread_local List l;
-    return l;
+  // Before the first block is kept: sees to it that the list is freed with the thread.
+  static bool open() {
+    static thread_local Closer closer;
+    (void)closer;
+    return list.open = !list.closed;
   }
+  // Without a constructor or destructor of its own, so that reaching it is one address.
+  static thread_local constinit inline List list{};
 #endif
 };
 

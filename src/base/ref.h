@@ -15,7 +15,11 @@ class RefCounted {
   RefCounted& operator=(const RefCounted&) = delete;
   void retain() const { refs_.fetch_add(1, std::memory_order_relaxed); }
   // True when the caller dropped the last reference and must destroy the object.
-  bool release() const { return refs_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  bool release() const {
+    // Nobody else can count a reference that only this caller holds: most objects end here, without a locked instruction.
+    if (refs_.load(std::memory_order_acquire) == 1) return true;
+    return refs_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  }
   uint32_t use_count() const { return refs_.load(std::memory_order_relaxed); }
 
  private:

@@ -3,15 +3,19 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace phlox {
 
 template <class T, uint32_t N>
 class SmallVector {
+  static constexpr bool trivial = std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>;
+
  public:
   SmallVector() = default;
   SmallVector(std::initializer_list<T> l) { append(l.begin(), l.end()); }
@@ -50,7 +54,11 @@ class SmallVector {
     ++size_;
   }
   void pop_back() { data_[--size_].~T(); }
-  void clear() { for (uint32_t i = 0; i < size_; ++i) data_[i].~T(); size_ = 0; }
+  void clear() {
+    if constexpr (!trivial)
+      for (uint32_t i = 0; i < size_; ++i) data_[i].~T();
+    size_ = 0;
+  }
   void reserve(size_t n) { if (n > cap_) grow(n); }
   void resize(size_t n, const T& v = T()) {
     reserve(n);
@@ -59,7 +67,16 @@ class SmallVector {
   }
   void assign(size_t n, const T& v) { clear(); resize(n, v); }
   template <class It>
-  void append(It b, It e) { for (; b != e; ++b) push_back(*b); }
+  void append(It b, It e) {
+    if constexpr (trivial && std::is_pointer_v<It> && std::is_same_v<std::remove_cv_t<std::remove_pointer_t<It>>, T>) {
+      const size_t n = size_t(e - b);
+      if (size_ + n > cap_) grow(size_ + n);
+      if (n) std::memcpy(static_cast<void*>(data_ + size_), b, n * sizeof(T));
+      size_ += uint32_t(n);
+    } else {
+      for (; b != e; ++b) push_back(*b);
+    }
+  }
   T* insert(size_t at, T v) {
     push_back(std::move(v));
     for (size_t i = size_ - 1; i > at; --i) std::swap(data_[i], data_[i - 1]);
@@ -83,7 +100,11 @@ class SmallVector {
     uint32_t cap = cap_ * 2;
     while (cap < n) cap *= 2;
     T* p = static_cast<T*>(::operator new(cap * sizeof(T)));
-    for (uint32_t i = 0; i < size_; ++i) { new (p + i) T(std::move(data_[i])); data_[i].~T(); }
+    if constexpr (trivial) {
+      if (size_) std::memcpy(static_cast<void*>(p), data_, size_ * sizeof(T));
+    } else {
+      for (uint32_t i = 0; i < size_; ++i) { new (p + i) T(std::move(data_[i])); data_[i].~T(); }
+    }
     if (data_ != inline_data()) ::operator delete(data_);
     data_ = p;
     cap_ = cap;
@@ -93,8 +114,12 @@ class SmallVector {
       data_ = o.data_; cap_ = o.cap_; size_ = o.size_;
     } else {
       data_ = inline_data(); cap_ = N; size_ = 0;
-      for (auto& v : o) push_back(std::move(v));
-      for (uint32_t i = 0; i < o.size_; ++i) o.data_[i].~T();
+      if constexpr (trivial) {
+        append(o.data_, o.data_ + o.size_);
+      } else {
+        for (auto& v : o) push_back(std::move(v));
+        for (uint32_t i = 0; i < o.size_; ++i) o.data_[i].~T();
+      }
     }
     o.data_ = o.inline_data(); o.cap_ = N; o.size_ = 0;
   }

@@ -32,6 +32,7 @@ namespace {
 constexpr int max_threads = 1024;
 constexpr int pieces_per_thread = 4;  // so that a thread that is slow or late costs a quarter of its share
 constexpr auto spin_time = std::chrono::microseconds(50);
+constexpr int most_kept_apart = 8;  // threads of a team
 
 // The state word: how many workers are inside, flags, the job's number, and how many may be inside at once.
 // The low half is what workers sleep on.
@@ -177,7 +178,23 @@ void Team::publish(uint64_t limit) {
   state_.store(limit << limit_shift | epoch | open_bit, std::memory_order_seq_cst);
   // Woken workers wake the next ones: a large team then wakes in logarithmic time, and not at the caller's
   // expense.
-  if (limit) wake_sleepers(uint32_t(std::min<uint64_t>(limit, 2)));
+  if (!limit || sleepers_.load(std::memory_order_seq_cst) <= 0) return;
+  keep_apart();
+  wake_sleepers(uint32_t(std::min<uint64_t>(limit, 2)));
+}
+
+// A scheduler likes to wake a thread where the waking one runs, and where there are few CPUs it may leave both there for
+// tens of milliseconds while another CPU is idle. So workers that are about to wake must go elsewhere. Called by the
+// holder of busy_.
+void Team::keep_apart() {
+  const int cpu = ::sched_getcpu();
+  if (!spin_ || started_ >= most_kept_apart || cpu < 0 || cpu == avoided_cpu_) return;
+  avoided_cpu_ = cpu;
+  cpu_set_t others;
+  if (::pthread_getaffinity_np(::pthread_self(), sizeof others, &others) || cpu >= CPU_SETSIZE) return;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) < started_) return;  // this thread alone is bound: the scheduler knows where workers may run
+  for (int i = 0; i < started_; ++i) ::pthread_setaffinity_np(workers_[i].thread, sizeof others, &others);
 }
 
 void Team::wake_sleepers(uint32_t at_most) {
@@ -307,6 +324,7 @@ void Team::stop_workers() {
   delete[] workers_;
   workers_ = nullptr;
   started_ = 0;
+  avoided_cpu_ = -1;
 }
 
 void Team::set_num_threads(int n) {
@@ -333,6 +351,7 @@ void Team::after_fork_in_child() {
   sleepers_.store(0, std::memory_order_relaxed);
   workers_ = nullptr;  // the parent's threads read them; here they are a small leak
   started_ = 0;
+  avoided_cpu_ = -1;
   busy_.store(false, std::memory_order_relaxed);
 }
 

@@ -5,7 +5,8 @@
 // Invariants: every item is in exactly one piece; a piece is a multiple of `grain` items (but the last) and
 // runs on one thread; effects of all pieces are visible to the caller after run(). Workers use the caller's
 // floating-point mode, so a result cannot depend on which thread computed it. Workers start at the first run
-// that needs them, spin for about 50 microseconds after a job and then sleep. One job at a time: a run() from
+// that needs them, spin for about 50 microseconds after a job and then sleep; small teams keep sleepers off the CPU of the
+// thread that wakes them. One job at a time: a run() from
 // a piece, or while another thread's job is running, computes its whole range itself on the calling thread.
 // So pieces may block on other threads' runs without deadlock, and nobody waits for a turn. An exception in a
 // piece stops the claiming of further pieces and is thrown again by run(); of several, one is. fork(): a
@@ -69,6 +70,7 @@ class Team {
   void leave();
   void wait_for_job(uint64_t seen_epoch);
   void wake_sleepers(uint32_t at_most);
+  void keep_apart();
   void after_fork_in_child();
 
   // All coordination is in one word: how many workers are inside the job, whether it is open, and which job
@@ -83,6 +85,7 @@ class Team {
   int cpus_ = 1;
   Worker* workers_ = nullptr;  // started_ of them
   int started_ = 0;
+  int avoided_cpu_ = -1;  // where workers may not run: the caller does
 };
 
 Team& team();

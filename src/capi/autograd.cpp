@@ -165,9 +165,7 @@ void record(const phlox_function& call) {
   const Ref<FunctionNode> node = make_ref<FunctionNode>(given);
   for (uint32_t i = 0; i < out.size(); ++i) {
     if (!has_gradient(out[i]->dtype)) continue;
-    AutogradExtra& e = autograd_extra(*out[i]);
-    e.base = nullptr;  // also a view of an input is a result of its own
-    e.view = nullptr;
+    autograd_extra(*out[i]).view = nullptr;  // also a view of an input is a result of its own
     set_edge(out[i], node, i);
   }
 }
@@ -185,6 +183,9 @@ void set_requires_grad(const Tensor& t, bool on) {
   t->requires_grad = on;
 }
 
+// Where retain_grad keeps the gradient; null when it does not.
+Tensor* retained_grad(const AutogradExtra* e) { return e && e->watchers ? e->watchers->retained.get() : nullptr; }
+
 void check_and_set_grad(const Tensor& t, const Tensor& g) {
   if (g && (g->sizes != t->sizes || g->dtype != t->dtype || g->device().id() != t->device().id()))
     fail(ErrorCode::autograd, {.op = "set_grad", .fact = "the gradient does not fit the tensor", .got = tensor_text(*g),
@@ -192,7 +193,7 @@ void check_and_set_grad(const Tensor& t, const Tensor& g) {
   if (g == t) fail(ErrorCode::autograd, {.op = "set_grad", .fact = "a tensor cannot be its own gradient"});
   if (!g && !find_autograd_extra(*t)) return;
   set_grad(*t, g);
-  if (AutogradExtra& e = autograd_extra(*t); e.retained && !g) *e.retained = nullptr;
+  if (AutogradExtra& e = autograd_extra(*t); !g && retained_grad(&e)) *e.watchers->retained = nullptr;
 }
 
 }  // namespace
@@ -225,8 +226,8 @@ uint32_t phlox_tensor_flags(const phlox_tensor* handle) {
   if (is_leaf(t)) f |= PHLOX_FLAG_LEAF;
   if (t.contiguous) f |= PHLOX_FLAG_CONTIGUOUS;
   if (t.inference) f |= PHLOX_FLAG_INFERENCE;
-  if (e && e->retained) f |= PHLOX_FLAG_RETAINS_GRAD;
-  if (e && e->base) f |= PHLOX_FLAG_VIEW;
+  if (retained_grad(e)) f |= PHLOX_FLAG_RETAINS_GRAD;
+  if (e && e->view) f |= PHLOX_FLAG_VIEW;
   return f;
 }
 
@@ -238,9 +239,9 @@ phlox_status phlox_tensor_retain_grad(phlox_tensor* handle) {
   return guarded([&] {
     const Tensor t = need_ref(handle, "retain_grad");
     const Edge e = hook_edge(t, "retain_grad");
-    if (is_leaf(*t) || autograd_extra(*t).retained) return;
+    if (is_leaf(*t) || retained_grad(&autograd_extra(*t))) return;
     auto cell = std::make_shared<Tensor>();
-    autograd_extra(*t).retained = cell;
+    autograd_extra(*t).watched().retained = cell;
     e.node->hooks.push_back({e.index, [cell](const Tensor& g) -> Tensor {
       *cell = *cell ? call1("add.Tensor", {tensor_arg(*cell), tensor_arg(g)}) : g;
       return nullptr;
@@ -252,7 +253,8 @@ phlox_status phlox_tensor_grad(const phlox_tensor* t, phlox_tensor** out) {
   return guarded([&] {
     need_out(out, "grad");
     const AutogradExtra* e = find_autograd_extra(need(t, "grad"));
-    *out = e ? to_handle(e->retained ? *e->retained : e->grad) : nullptr;
+    const Tensor* retained = retained_grad(e);
+    *out = e ? to_handle(retained ? *retained : e->grad) : nullptr;
   });
 }
 phlox_status phlox_tensor_set_grad(phlox_tensor* t, phlox_tensor* grad) {
@@ -335,7 +337,7 @@ phlox_status phlox_tensor_add_accumulated_hook(phlox_tensor* handle, phlox_accum
     auto handle_out = std::make_unique<phlox_hook>();
     auto state = std::make_shared<HookState>(context, destroy);
     handle_out->state = state;
-    autograd_extra(*t).accumulated.push_back([state, hook](const Tensor& leaf) {
+    autograd_extra(*t).watched().accumulated.push_back([state, hook](const Tensor& leaf) {
       if (state->active) check_callback(hook(state->context.get(), reinterpret_cast<phlox_tensor*>(leaf.get())));
     });
     *out = handle_out.release();

@@ -9,6 +9,7 @@
 #include "capi/op_handle.h"
 #include "capi_rt/boundary.h"
 #include "eager/autograd.h"
+#include "eager/exact.h"
 #include "ops/registry.h"
 
 namespace phlox {
@@ -159,7 +160,17 @@ Device* named_device(std::span<const Arg> args) {
 
 }  // namespace
 
+static Tensors mark_inference(Tensors results) {
+  if (inference_enabled())
+    for (const Tensor& t : results) t->inference = true;
+  return results;
+}
+
 Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
+  ExactKey key;
+  const bool exact = op.form == OpForm::functional && key.encode(*op.info, given);
+  if (exact)
+    if (const ExactEntry* e = key.find()) return mark_inference(run_exact(*e, key));
   const size_t filled = op.form == OpForm::out ? op.info->schema.returns.size() : 0;
   if (given.size() < filled)
     fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the tensors to fill are missing", .got = cat(given.size(), " arguments"),
@@ -174,9 +185,8 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
   }
   Tensors results;
   if (op.form == OpForm::functional) {
-    results = call_op(*op.info, args, device);
-    if (inference_enabled() && !op.info->op->record.view)
-      for (const Tensor& t : results) t->inference = true;
+    results = device ? call_op(*op.info, args, device) : call_new(*op.info, args, nullptr, exact ? &key : nullptr);
+    if (!op.info->op->record.view) results = mark_inference(std::move(results));
   } else if (op.form == OpForm::in_place) {
     if (args.empty() || args[0].kind != ArgKind::value)
       fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the first argument is no tensor to change"});
@@ -196,8 +206,9 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
 
 static thread_local bool some_wait = false;  // so that a call need not look at the list
 static Tensors& waiting_results() {
-  static thread_local Tensors results;
-  return results;
+  static thread_local std::unique_ptr<Tensors> results;
+  if (!results) results = std::make_unique<Tensors>();
+  return *results;
 }
 void forget_waiting_results() {
   if (!some_wait) return;

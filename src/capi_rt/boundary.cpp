@@ -15,8 +15,9 @@ static_assert(int(DType::boolean) == PHLOX_BOOL && int(DType::f32) == PHLOX_F32 
 static_assert(int(DeviceKind::cpu) == PHLOX_CPU && int(DeviceKind::cuda) == PHLOX_CUDA);
 
 phlox_error& last_error() {
-  static thread_local phlox_error error;
-  return error;
+  static thread_local std::unique_ptr<phlox_error> error;  // the static block of a thread is small
+  if (!error) error = std::make_unique<phlox_error>();
+  return *error;
 }
 
 static phlox_status record(ErrorCode code, const ErrorParts& parts, const char* message) {

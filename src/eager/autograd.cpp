@@ -30,13 +30,15 @@ AutogradExtra& autograd_extra(TensorImpl& t) {
   return *static_cast<AutogradExtra*>(t.extra);
 }
 
-// A chain of records can be as long as a training run: drop it without recursion.
+// A chain of records can be as long as a training run: drop it without recursion. Only records that end here are kept
+// for later: most edges lead to leaves, which live on.
+static thread_local constinit std::vector<Ref<GradNode>>* pending = nullptr;
 GradNode::~GradNode() {
-  static thread_local std::vector<Ref<GradNode>>* pending = nullptr;
   std::vector<Ref<GradNode>> local;
   const bool outermost = !pending;
   if (outermost) pending = &local;
-  for (Edge& e : inputs) if (e.node) pending->push_back(std::move(e.node));
+  for (Edge& e : inputs)
+    if (e.node && e.node->use_count() == 1) pending->push_back(std::move(e.node));
   if (!outermost) return;
   while (!local.empty()) {
     Ref<GradNode> n = std::move(local.back());
@@ -65,7 +67,8 @@ struct AccumulateNode final : GradNode {
       const Arg args[] = {tensor_arg(extra.grad), tensor_arg(g)};
       call_in_place(*find_op("add.Tensor"), args);
     }
-    for (size_t i = 0; i < extra.accumulated.size(); ++i) extra.accumulated[i](Tensor::share(leaf));
+    if (extra.watchers)
+      for (size_t i = 0; i < extra.watchers->accumulated.size(); ++i) extra.watchers->accumulated[i](Tensor::share(leaf));
     return {};
   }
 };
@@ -78,29 +81,29 @@ struct LeafExtra final : AutogradExtra {
 
 }  // namespace
 
-Edge gradient_edge(const Tensor& t) {
-  if (!t->requires_grad) return {};
-  AutogradExtra* extra = find_autograd_extra(*t);
-  if (extra && extra->view && extra->base) {
+Edge gradient_edge(TensorImpl& t) {
+  if (!t.requires_grad) return {};
+  AutogradExtra* extra = find_autograd_extra(t);
+  if (extra && extra->view) {
     // The base may have changed in place since this view was taken: its record then starts anew from there.
-    AutogradExtra& base = autograd_extra(*extra->base);
-    const Edge base_edge = gradient_edge(extra->base);
-    if (base.history != extra->base_history) {
+    AutogradExtra::View& view = *extra->view;
+    AutogradExtra& base = autograd_extra(*view.base);
+    const Edge base_edge = gradient_edge(view.base);
+    if (base.history != view.base_history) {
       rerecord_view(*extra, base_edge);
-      extra->base_history = base.history;
+      view.base_history = base.history;
     }
   }
   if (extra && extra->edge.node) return extra->edge;
   auto node = make_ref<AccumulateNode>();
-  node->leaf = t.get();
+  node->leaf = &t;
   auto* leaf = new LeafExtra;
   if (extra) {
     static_cast<AutogradExtra&>(*leaf) = std::move(*extra);
     delete extra;
   }
   leaf->edge = {node, 0};
-  for (auto& h : leaf->hooks) node->hooks.push_back({0, h});
-  t->extra = leaf;
+  t.extra = leaf;
   return leaf->edge;
 }
 
@@ -132,8 +135,8 @@ void check_can_mutate(const TensorImpl& t, const char* op) {
     fail(ErrorCode::autograd, {.op = op, .fact = "a leaf that requires grad cannot be changed in place", .got = tensor_text(t),
                                .remedy = "do it under no_grad, or on a clone"});
   if (!grad_enabled()) return;
-  for (const AutogradExtra* e = find_autograd_extra(t); e && e->base; e = find_autograd_extra(*e->base))
-    if (e->base->requires_grad && is_leaf(*e->base))
+  for (const AutogradExtra* e = find_autograd_extra(t); e && e->view; e = find_autograd_extra(*e->view->base))
+    if (e->view->base->requires_grad && is_leaf(*e->view->base))
       fail(ErrorCode::autograd, {.op = op, .fact = "a view of a leaf that requires grad cannot be changed in place",
                                  .got = tensor_text(t), .remedy = "do it under no_grad, or on a clone"});
 }
@@ -146,18 +149,20 @@ void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numb
   if (base->requires_grad && grad_enabled()) node = make_view_node(s, gradient_edge(base), numbers, symbols, base);
   for (uint32_t i = 0; i < views.size(); ++i) {
     AutogradExtra& e = autograd_extra(*views[i]);
-    e.base = base;
-    e.view = Ref<Signature>::share(&s);
-    e.view_result = i;
-    e.view_symbols = symbols;
-    e.view_numbers.assign(numbers.begin(), numbers.end());
-    e.base_history = autograd_extra(*base).history;
+    e.view = std::make_unique<AutogradExtra::View>();
+    e.view->base = base;
+    e.view->signature = Ref<Signature>::share(&s);
+    e.view->result = i;
+    e.view->symbols = symbols;
+    e.view->numbers.assign(numbers.begin(), numbers.end());
+    e.view->base_history = autograd_extra(*base).history;
     if (node) set_edge(views[i], node, i);
   }
 }
 
 void rerecord_view(AutogradExtra& e, const Edge& base_edge) {
-  e.edge = {make_view_node(*e.view, base_edge, e.view_numbers, e.view_symbols, e.base), e.view_result};
+  const AutogradExtra::View& v = *e.view;
+  e.edge = {make_view_node(*v.signature, base_edge, v.numbers, v.symbols, v.base), v.result};
 }
 
 namespace {
@@ -203,22 +208,23 @@ struct UpdateNode final : GradNode {
 static void replace_history(const Tensor& dst, Edge edge) {
   AutogradExtra& e = autograd_extra(*dst);
   ++e.history;
-  if (!e.base) {
+  if (!e.view) {
     e.edge = std::move(edge);
     dst->requires_grad = e.edge.node != nullptr;
     return;
   }
   auto node = make_ref<UpdateNode>();
   node->sequence = next_sequence();
-  node->view = e.base->contiguous ? e.view : e.view->dense();  // it is taken of gradients
-  node->view_result = e.view_result;
-  node->symbols = e.view_symbols;
-  node->numbers = e.view_numbers;
-  node->inputs = {gradient_edge(e.base), edge};
-  replace_history(e.base, {node, 0});
+  AutogradExtra::View& v = *e.view;
+  node->view = v.base->contiguous ? v.signature : v.signature->dense();  // it is taken of gradients
+  node->view_result = v.result;
+  node->symbols = v.symbols;
+  node->numbers = v.numbers;
+  node->inputs = {gradient_edge(v.base), edge};
+  replace_history(v.base, {node, 0});
   dst->requires_grad = true;
   e.edge = {};
-  e.base_history = autograd_extra(*e.base).history - 1;  // gradient_edge starts from the base's new history
+  v.base_history = autograd_extra(*v.base).history - 1;  // gradient_edge starts from the base's new history
 }
 
 void record_assignment(const Tensor& dst, const Tensor& value) {

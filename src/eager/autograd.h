@@ -36,19 +36,31 @@ struct GradNode : RefCounted {
 };
 
 struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
+  // Of views of tracked tensors: how to make the view again after its base changed in place.
+  struct View {
+    Tensor base;
+    Ref<Signature> signature;
+    uint32_t result = 0;
+    Ints symbols;
+    std::vector<int64_t> numbers;
+    uint32_t base_history = 0;         // of the base when `edge` was made
+  };
+  // What users asked to be told.
+  struct Watchers {
+    std::shared_ptr<Tensor> retained;  // retain_grad: filled by a hook, which outlives this tensor
+    std::vector<std::function<void(const Tensor&)>> accumulated;  // of leaves: run after .grad was added to
+  };
   Edge edge;                           // where this tensor's gradient goes; a leaf has an accumulator
   Tensor grad;                         // of leaves
-  std::shared_ptr<Tensor> retained;    // retain_grad: filled by a hook, which outlives this tensor
-  std::vector<std::function<void(const Tensor&)>> accumulated;  // of leaves: run after .grad was added to
-  std::vector<std::function<Tensor(const Tensor&)>> hooks;
-  // Views of tracked tensors: how to make the view again after its base changed in place.
-  Tensor base;
-  Ref<Signature> view;
-  uint32_t view_result = 0;
-  Ints view_symbols;
-  std::vector<int64_t> view_numbers;
-  uint32_t base_history = 0;           // of the base when `edge` was made
+  // Most results of recorded calls have neither.
+  std::unique_ptr<View> view;
+  std::unique_ptr<Watchers> watchers;
   uint32_t history = 0;                // counts changes of this tensor's values in place
+
+  Watchers& watched() {
+    if (!watchers) watchers = std::make_unique<Watchers>();
+    return *watchers;
+  }
 };
 
 constexpr bool has_gradient(DType d) { return is_float(d) || is_complex(d); }
@@ -65,7 +77,8 @@ struct NoGrad {
 
 AutogradExtra& autograd_extra(TensorImpl& t);        // made on demand
 AutogradExtra* find_autograd_extra(const TensorImpl& t);
-Edge gradient_edge(const Tensor& t);                 // null edge when t needs no gradient
+Edge gradient_edge(TensorImpl& t);                   // null edge when t needs no gradient
+inline Edge gradient_edge(const Tensor& t) { return gradient_edge(*t); }
 void set_edge(const Tensor& t, Ref<GradNode> node, uint32_t index);
 void check_can_mutate(const TensorImpl& t, const char* op);  // a leaf that requires grad may not change in place
 

@@ -6,6 +6,7 @@
 
 #include "base/root.h"
 #include "compile/compile.h"
+#include "eager/exact.h"
 #include "eager/trace.h"
 #include "eager/views.h"
 #include "ops/registry.h"
@@ -69,8 +70,10 @@ void execute_signature(Signature& s, std::span<const CallInput> inputs, const In
 
 static Tensors allocate_outputs(const Executable& e, const Executable::Plan& plan, Device& device) {
   Tensors out;
-  for (size_t i = 0; i < plan.output_shapes.size(); ++i)
-    out.push_back(make_tensor(device, e.program().outputs[i].dtype, plan.output_shapes[i]));
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    const Executable::Plan::Output& o = plan.outputs[i];
+    out.push_back(make_dense_tensor(device, e.program().outputs[i].dtype, plan.output_shapes[i], o.strides, o.bytes));
+  }
   return out;
 }
 
@@ -266,7 +269,7 @@ static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const Call
                                  const Ints& symbols, Device& device) {
   Ref<SignatureNode> node = make_node(s, r, symbols, device);
   for (const CallInput& i : inputs)
-    node->inputs.push_back(wants_grad(i.tensor) ? gradient_edge(Tensor::share(i.tensor)) : Edge{});
+    node->inputs.push_back(wants_grad(i.tensor) ? gradient_edge(*i.tensor) : Edge{});
   for (const SplitVjp::Saved& v : r.saved) {
     SignatureNode::Value saved;
     Tensor& t = saved.tensor.tensor;
@@ -334,9 +337,7 @@ Tensors run_signature(Signature& s, std::span<const CallInput> given, const Ints
   if (!any_wants_grad(inputs) || !any_float(s)) {
     return compute(s, inputs, symbols, device);
   }
-  std::vector<bool> needs;
-  for (const CallInput& i : inputs) needs.push_back(wants_grad(i.tensor));
-  Recorded& r = s.recorded(needs, symbols);
+  Recorded& r = *recorded_for(s, inputs, symbols);
   Tensors out = compute(*r.forward, inputs, symbols, device);
   if (!r.wrt.empty()) record(s, r, inputs, out, symbols, device);
   while (out.size() > s.outputs.size()) out.pop_back();
@@ -363,113 +364,44 @@ static Device& device_of(const OpInfo& op, const CallKey& key, Device* given) {
   return d ? *d : cpu_device();
 }
 
-// --- the shortest way: a call with exactly the sizes, strides and modes of a recent one
+// --- calls met before
 
-namespace {
+Recorded* recorded_for(Signature& s, std::span<const CallInput> inputs, const Ints& symbols) {
+  if (!any_wants_grad(inputs) || !any_float(s)) return nullptr;
+  std::vector<bool> needs;
+  for (const CallInput& i : inputs) needs.push_back(wants_grad(i.tensor));
+  return &s.recorded(needs, symbols);
+}
 
-struct ExactEntry {
-  uint64_t hash = 0;
-  SmallVector<int64_t, 24> geometry;
-  Ref<Signature> signature;
-  Recorded* recorded = nullptr;    // with its forward executable, when the call is recorded
-  Executable* executable = nullptr;
-  const Executable::Plan* plan = nullptr;
-  Ints symbols;
-  Device* device = nullptr;
-};
+static SmallVector<CallInput, 8> inputs_of(const ExactEntry& e, const ExactKey& call) {
+  SmallVector<CallInput, 8> in;
+  for (TensorImpl* t : call.tensors()) in.push_back({t, 0});
+  for (int64_t v : call.numbers()) in.push_back({nullptr, v});
+  for (int64_t v : e.defaults) in.push_back({nullptr, v});
+  return in;
+}
 
-// What of a call decides its program and plan, as numbers. Numbers that are passed at run time are not part of it.
-struct ExactCall {
-  SmallVector<int64_t, 24> geometry;
-  SmallVector<CallInput, 6> inputs;
-  SmallVector<int64_t, 4> numbers;
-  uint64_t hash = 0;
-
-  bool encode(const OpInfo& op, std::span<const Arg> args) {
-    if (Tracer::current() || args.size() != op.schema.params.size()) return false;
-    geometry.push_back(reinterpret_cast<int64_t>(&op));
-    geometry.push_back(grad_enabled());
-    for (size_t i = 0; i < args.size(); ++i)
-      if (!add(args[i], op.schema.params[i], op.op->record.static_args >> i & 1)) return false;
-    for (int64_t n : numbers) inputs.push_back({nullptr, n});
-    uint64_t h = geometry.size();
-    for (int64_t g : geometry) h = (h ^ uint64_t(g)) * 0x9e3779b97f4a7c15ull, h ^= h >> 32;
-    hash = h;
-    return true;
+Tensors run_exact(const ExactEntry& e, const ExactKey& call) {
+  const Executable::Plan& plan = *e.plan;
+  Tensors out = allocate_outputs(*e.executable, plan, *e.device);
+  constexpr size_t most = ExactKey::max_tensors + ExactKey::max_numbers;
+  const size_t n_tensors = call.tensors().size();
+  if (n_tensors + call.numbers().size() + e.defaults.size() <= most && out.size() <= 4) [[likely]] {
+    void *in[most], *to[4];
+    int64_t numbers[most];
+    size_t n = 0;
+    for (TensorImpl* t : call.tensors()) in[n++] = t->bytes();
+    for (int64_t v : call.numbers()) in[n] = nullptr, numbers[n++] = v;
+    for (int64_t v : e.defaults) in[n] = nullptr, numbers[n++] = v;
+    for (size_t i = 0; i < out.size(); ++i) to[i] = out[i]->bytes();
+    e.executable->run(plan, {in, n}, {numbers, n}, {to, out.size()}, 0);
+  } else {
+    execute(*e.executable, plan, inputs_of(e, call), out);
   }
-  bool add(const Arg& a, const SchemaParam& p, bool fixed) {
-    switch (a.kind) {
-      case ArgKind::value: {
-        TensorImpl* t = reinterpret_cast<TensorImpl*>(a.bits);
-        if (t->storage->traced) return false;
-        geometry.push_back(int64_t(t->dtype) | int64_t(t->rank()) << 8 | int64_t(t->contiguous) << 16 |
-                           int64_t(t->requires_grad) << 17 | int64_t(t->device().id().kind) << 18);
-        geometry.append(t->sizes.begin(), t->sizes.end());
-        if (!t->contiguous) geometry.append(t->strides.begin(), t->strides.end());
-        inputs.push_back({t, 0});
-        return true;
-      }
-      case ArgKind::list:
-        geometry.push_back(-int64_t(a.count) - 1);
-        for (const Arg& i : a.items()) if (!add(i, p, fixed)) return false;
-        return true;
-      case ArgKind::string:  // its bytes, eight to a number
-        geometry.push_back(int64_t(ArgKind::string) | int64_t(a.count) << 8);
-        for (uint32_t at = 0; at < a.count; at += 8) {
-          int64_t word = 0;
-          std::memcpy(&word, a.string + at, std::min<size_t>(8, a.count - at));
-          geometry.push_back(word);
-        }
-        return true;
-      case ArgKind::complex: case ArgKind::generator: return false;
-      default:
-        if (p.type == ParamType::scalar && !fixed && !a.is_none()) {
-          geometry.push_back(int64_t(a.kind));
-          numbers.push_back(int64_t(a.bits));
-          return true;
-        }
-        geometry.push_back(int64_t(a.kind));
-        geometry.push_back(int64_t(a.bits));
-        return true;
-    }
-  }
-
-  static constexpr size_t slots = 1024;
-  static std::vector<ExactEntry>& table() {
-    static thread_local std::vector<ExactEntry> t(slots);
-    return t;
-  }
-  const ExactEntry* find() const {
-    const ExactEntry& e = table()[hash % slots];
-    return e.hash == hash && e.geometry == geometry ? &e : nullptr;
-  }
-  void remember(const Ref<Signature>& s, std::span<const CallInput> in, const Ints& symbols, Device& device) {
-    ExactEntry& e = table()[hash % slots];
-    e = {};
-    if (any_wants_grad(in) && any_float(*s)) {
-      std::vector<bool> needs;
-      for (const CallInput& i : in) needs.push_back(wants_grad(i.tensor));
-      e.recorded = &s->recorded(needs, symbols);
-    }
-    e.executable = &(e.recorded ? *e.recorded->forward : *s).executable(device, symbols);
-    e.plan = &e.executable->plan(symbols);
-    e.signature = s;
-    e.symbols = symbols;
-    e.device = &device;
-    e.geometry = geometry;
-    e.hash = hash;
-  }
-};
-
-Tensors run_exact(const ExactEntry& e, const ExactCall& call) {
-  Tensors out = allocate_outputs(*e.executable, *e.plan, *e.device);
-  execute(*e.executable, *e.plan, call.inputs, out);
-  if (e.recorded && !e.recorded->wrt.empty()) record(*e.signature, *e.recorded, call.inputs, out, e.symbols, *e.device);
+  if (e.recorded && !e.recorded->wrt.empty()) record(*e.signature, *e.recorded, inputs_of(e, call), out, e.symbols, *e.device);
   while (out.size() > e.signature->outputs.size()) out.pop_back();
   return out;
 }
-
-}  // namespace
 
 namespace {
 
@@ -508,10 +440,14 @@ class EagerStages final : public StagedCall {
 }  // namespace
 
 Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
-  ExactCall exact;
-  const bool exact_possible = !given && exact.encode(op, args);
-  if (exact_possible)
+  ExactKey exact;
+  const bool possible = !given && exact.encode(op, args);
+  if (possible)
     if (const ExactEntry* e = exact.find()) return run_exact(*e, exact);
+  return call_new(op, args, given, possible ? &exact : nullptr);
+}
+
+Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact) {
   SmallVector<Arg, 8> full;
   fill_defaults(op, args, full);
   if (op.op->record.staged) {
@@ -540,8 +476,7 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
   Tensors out = run_signature(*s, inputs, key.symbols, device);
   bool one_device = true;
   for (const CallInput& i : inputs) one_device &= !i.tensor || &i.tensor->device() == &device;
-  if (exact_possible && one_device && !s->random && !s->has_extern && !op.op->record.view && full.size() == args.size())
-    exact.remember(s, inputs, key.symbols, device);
+  if (exact && one_device && !s->random && !s->has_extern && !op.op->record.view) exact->remember(s, inputs, key.symbols, device);
   return out;
 }
 

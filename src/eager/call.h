@@ -13,11 +13,20 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* device = nu
 void call_in_place(const OpInfo& op, std::span<const Arg> args);               // into argument 0
 void call_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out);
 
+// The two halves of call_op: a call that was met before, and one that was not, which `exact` (may be null) then remembers.
+class ExactKey;
+struct ExactEntry;
+Tensors run_exact(const ExactEntry& entry, const ExactKey& call);
+Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* device, const ExactKey* exact);
+
 inline Arg tensor_arg(const Tensor& t) { Arg a; a.kind = ArgKind::value; a.bits = reinterpret_cast<uint64_t>(t.get()); return a; }
 
 // Runs a signature's graph. `inputs` by graph input; numbers as bits. Records when gradients are on and needed.
 struct CallInput { TensorImpl* tensor = nullptr; int64_t number = 0; };
 Tensors run_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device);
+
+// The gradient record of a call with these inputs; null where none is wanted.
+Recorded* recorded_for(Signature& s, std::span<const CallInput> inputs, const Ints& symbols);
 
 // Runs it into given outputs; no tape.
 void execute_signature(Signature& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device,

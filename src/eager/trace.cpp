@@ -60,8 +60,8 @@ bool Tracer::same_place(const TensorImpl& a, const TensorImpl& b) const {
 static Tensor first_base(const Tensor& t) {
   Tensor b = t;
   while (AutogradExtra* e = find_autograd_extra(*b)) {
-    if (!e->base) break;
-    b = e->base;
+    if (!e->view) break;
+    b = e->view->base;
   }
   return b;
 }
@@ -86,13 +86,13 @@ GraphValue Tracer::value_of(const Tensor& t) {
   const Tensor& root = root_of(t);
   if (same_place(*t, *root)) return values_[t->storage.get()];
   AutogradExtra* e = find_autograd_extra(*t);
-  if (e && e->base && e->view) {
-    const GraphValue base = value_of(e->base);
-    SmallVector<GraphValue, 4> in{base};
-    for (int64_t n : e->view_numbers) in.push_back(full_int(builder_, {}, DType::i64, n).id);
+  if (e && e->view) {
+    const AutogradExtra::View& view = *e->view;
+    SmallVector<GraphValue, 4> in{value_of(view.base)};
+    for (int64_t n : view.numbers) in.push_back(full_int(builder_, {}, DType::i64, n).id);
     Dims symbols;
-    for (int64_t s : e->view_symbols) symbols.push_back(s);
-    return inline_graph(graph_, e->view->graph, in, symbols)[e->view_result];
+    for (int64_t s : view.symbols) symbols.push_back(s);
+    return inline_graph(graph_, view.signature->graph, in, symbols)[view.result];
   }
   // Two tensors share memory and nothing tells how: only whole reshapes can be followed.
   if (t->contiguous && root->contiguous && t->offset == root->offset && t->numel() == root->numel() && t->dtype == root->dtype) {

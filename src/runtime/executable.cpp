@@ -70,6 +70,14 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
   for (const TensorType& t : p.outputs) {
     Ints shape;
     for (Dim d : t.shape) shape.push_back(evaluate(d, symbols));
+    Plan::Output o{Ints(shape.size()), dtype_bytes(t.dtype)};
+    int64_t step = 1;
+    for (size_t i = shape.size(); i-- > 0;) {
+      o.strides[i] = step;
+      step *= shape[i] > 0 ? shape[i] : 1;
+    }
+    for (int64_t n : shape) o.bytes = checked_mul(o.bytes, n, "tensor");
+    plan->outputs.push_back(std::move(o));
     plan->output_shapes.push_back(std::move(shape));
   }
   std::vector<int64_t> bytes(p.buffers.size());
@@ -106,11 +114,53 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
     }
     plan->steps.push_back(std::move(sp));
   }
+  choose_direct(*plan);
   return plan;
+}
+
+static constexpr size_t max_direct_words = 32;
+
+void Executable::choose_direct(Plan& plan) const {
+  const Program& p = *program_;
+  if (device_.id().kind != DeviceKind::cpu || p.steps.size() != 1 || p.steps[0].kind != Program::Step::Kind::launch) return;
+  const StepPlan& sp = plan.steps[0];
+  if (plan.temp_bytes > 0 || sp.scratch_word >= 0 || sp.words.size() > max_direct_words || sp.items <= 0) return;
+  for (const StepPlan::Patch& patch : sp.pointers) {
+    const Program::Buffer& b = p.buffers[patch.buffer];
+    if (b.kind == Program::Buffer::Kind::temp || b.index > UINT16_MAX) return;
+    plan.sources.push_back({uint16_t(patch.word), uint16_t(b.index), b.kind == Program::Buffer::Kind::output});
+  }
+  plan.direct = true;
+}
+
+static void check_status(int64_t status, const Program::Step& s) {
+  if (status) [[unlikely]]
+    fail(ErrorCode::out_of_range, {.op = s.name, .fact = "index out of range", .expected = "indices inside the indexed dimension"});
+}
+
+bool Executable::run_direct(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
+                            std::span<void* const> outputs) {
+  const Program::Step& s = program_->steps[0];
+  const StepPlan& sp = plan.steps[0];
+  void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
+  if (!entry) return false;
+  TraceScope scope("step", s.name);
+  uint64_t words[max_direct_words];
+  const size_t n = sp.words.size();
+  std::memcpy(words, sp.words.data(), n * sizeof words[0]);
+  for (const Plan::Source& from : plan.sources)
+    words[from.word] = reinterpret_cast<uint64_t>(from.output ? outputs[from.index] : inputs[from.index]);
+  for (const StepPlan::Number& number : sp.numbers) words[number.word] = uint64_t(numbers[number.input]);
+  int64_t status = 0;
+  if (sp.status_word >= 0) words[sp.status_word] = reinterpret_cast<uint64_t>(&status);
+  device_.launch({.entry = entry, .words = {words, n}, .items = sp.items, .grain = sp.grain, .scratch_word = -1}, 0);
+  check_status(status, s);
+  return true;
 }
 
 void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
                      std::span<void* const> outputs, StreamId stream) {
+  if (plan.direct && run_direct(plan, inputs, numbers, outputs)) return;
   const Program& p = *program_;
   const bool on_gpu = device_.id().kind != DeviceKind::cpu;
   SmallVector<void*, 16> buffers(p.buffers.size());
@@ -162,9 +212,7 @@ void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<
     } else if (!p.kernels[s.kernel].part) {
       interpret(sp, s, buffers, numbers, &status);
     }
-    if (status)
-      fail(ErrorCode::out_of_range, {.op = s.name, .fact = "index out of range",
-                                     .expected = "indices inside the indexed dimension"});
+    check_status(status, s);
   }
 }
 

@@ -38,6 +38,13 @@ class Executable : public RefCounted {
     std::vector<int64_t> temp_offset;   // by buffer, -1: not a temp
     int64_t temp_bytes = 0;
     std::vector<Ints> output_shapes;
+    struct Output { Ints strides; int64_t bytes = 0; };  // of a dense tensor
+    std::vector<Output> outputs;
+    // Programs of one launch on the CPU with nothing but their inputs and outputs, as eager's mostly are: where each
+    // pointer comes from.
+    struct Source { uint16_t word, index; bool output; };
+    SmallVector<Source, 6> sources;
+    bool direct = false;
   };
   const Plan& plan(const Ints& symbols);
 
@@ -50,6 +57,8 @@ class Executable : public RefCounted {
 
  private:
   std::unique_ptr<Plan> make_plan(const Ints& symbols) const;
+  void choose_direct(Plan& plan) const;
+  bool run_direct(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers, std::span<void* const> outputs);
   void interpret(const StepPlan& sp, const Program::Step& step, std::span<void* const> buffers,
                  std::span<const int64_t> numbers, int64_t* status);
   void run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers, StreamId stream);

@@ -51,10 +51,13 @@ bool is_contiguous(const Ints& sizes, const Ints& strides) {
 Tensor make_tensor(Device& device, DType dtype, const Ints& sizes) {
   int64_t bytes = dtype_bytes(dtype);
   for (int64_t s : sizes) bytes = checked_mul(bytes, s, "tensor");
+  return make_dense_tensor(device, dtype, sizes, contiguous_strides(sizes), bytes);
+}
+Tensor make_dense_tensor(Device& device, DType dtype, const Ints& sizes, const Ints& strides, int64_t bytes) {
   Tensor t = make_ref<TensorImpl>();
   t->storage = make_storage(device, bytes);
   t->sizes = sizes;
-  t->strides = contiguous_strides(sizes);
+  t->strides = strides;
   t->dtype = dtype;
   return t;
 }

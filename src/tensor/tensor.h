@@ -48,6 +48,8 @@ using Tensor = Ref<TensorImpl>;
 bool is_contiguous(const Ints& sizes, const Ints& strides);
 Ints contiguous_strides(const Ints& sizes);
 Tensor make_tensor(Device& device, DType dtype, const Ints& sizes);                 // contiguous, contents undefined
+// The same with what follows from the sizes, which the caller knows already.
+Tensor make_dense_tensor(Device& device, DType dtype, const Ints& sizes, const Ints& strides, int64_t bytes);
 Tensor make_view(const Tensor& base, int64_t offset, Ints sizes, Ints strides);     // shares the storage
 Tensor make_view_as(const Tensor& base, DType dtype, int64_t offset, Ints sizes, Ints strides);
 std::string tensor_text(const TensorImpl& t);                                        // "f32[2,3]", for messages
