@@ -160,17 +160,26 @@ Device* named_device(std::span<const Arg> args) {
 
 }  // namespace
 
-static Tensors mark_inference(Tensors results) {
+static void mark_inference(std::span<const Tensor> results) {
   if (inference_enabled())
     for (const Tensor& t : results) t->inference = true;
-  return results;
 }
 
-Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
+void call_handle(const phlox_op& op, std::span<const Arg> args, phlox_tensor** outs, int32_t* n_outs) {
   ExactKey key;
-  const bool exact = op.form == OpForm::functional && key.encode(*op.info, given);
+  const bool exact = op.form == OpForm::functional && key.encode(*op.info, args);
   if (exact)
-    if (const ExactEntry* e = key.find()) return mark_inference(run_exact(*e, key));
+    if (const ExactEntry* e = key.find()) {
+      Tensor results[ExactKey::max_results];
+      const std::span<Tensor> given(results, run_exact(*e, key, results));
+      mark_inference(given);
+      return give_results(given, outs, n_outs);
+    }
+  Tensors results = call_handle(op, args, exact ? &key : nullptr);
+  give_results(results, outs, n_outs);
+}
+
+Tensors call_handle(const phlox_op& op, std::span<const Arg> given, const ExactKey* key) {
   const size_t filled = op.form == OpForm::out ? op.info->schema.returns.size() : 0;
   if (given.size() < filled)
     fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the tensors to fill are missing", .got = cat(given.size(), " arguments"),
@@ -185,8 +194,8 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given) {
   }
   Tensors results;
   if (op.form == OpForm::functional) {
-    results = device ? call_op(*op.info, args, device) : call_new(*op.info, args, nullptr, exact ? &key : nullptr);
-    if (!op.info->op->record.view) results = mark_inference(std::move(results));
+    results = device || !key ? call_op(*op.info, args, device) : call_new(*op.info, args, nullptr, key);
+    if (!op.info->op->record.view) mark_inference(results);
   } else if (op.form == OpForm::in_place) {
     if (args.empty() || args[0].kind != ArgKind::value)
       fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the first argument is no tensor to change"});
@@ -259,8 +268,7 @@ phlox_status phlox_call(const phlox_op* op, const phlox_slot* args, int32_t n_ar
     if (n_args < 0 || (n_args > 0 && !args)) null_handle("call", "arguments");
     need_out(n_outs, "call");
     forget_waiting_results();
-    Tensors results = call_handle(*op, {reinterpret_cast<const Arg*>(args), size_t(n_args)});
-    give_results(results, outs, n_outs);
+    call_handle(*op, {reinterpret_cast<const Arg*>(args), size_t(n_args)}, outs, n_outs);
   });
 }
 

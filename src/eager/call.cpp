@@ -68,11 +68,11 @@ void execute_signature(Signature& s, std::span<const CallInput> inputs, const In
   execute(e, e.plan(symbols), inputs, outputs);
 }
 
-static Tensors allocate_outputs(const Executable& e, const Executable::Plan& plan, Device& device) {
+static Tensors allocate_outputs(const Executable::Plan& plan, Device& device) {
   Tensors out;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const Executable::Plan::Output& o = plan.outputs[i];
-    out.push_back(make_dense_tensor(device, e.program().outputs[i].dtype, plan.output_shapes[i], o.strides, o.bytes));
+    out.push_back(make_dense_tensor(device, o.dtype, plan.output_shapes[i], o.strides, o.bytes));
   }
   return out;
 }
@@ -265,8 +265,8 @@ static Ref<SignatureNode> make_node(Signature& s, Recorded& r, const Ints& symbo
   return node;
 }
 
-static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const CallInput> inputs, const Tensors& outputs,
-                                 const Ints& symbols, Device& device) {
+static void record(Signature& s, Recorded& r, std::span<const CallInput> inputs, std::span<const Tensor> outputs,
+                   const Ints& symbols, Device& device) {
   Ref<SignatureNode> node = make_node(s, r, symbols, device);
   for (const CallInput& i : inputs)
     node->inputs.push_back(wants_grad(i.tensor) ? gradient_edge(*i.tensor) : Edge{});
@@ -288,7 +288,6 @@ static Ref<SignatureNode> record(Signature& s, Recorded& r, std::span<const Call
   }
   for (uint32_t i = 0; i < s.outputs.size(); ++i)
     if (has_gradient(outputs[i]->dtype)) set_edge(outputs[i], node, i);
-  return node;
 }
 
 Ref<GradNode> make_view_node(Signature& s, const Edge& base_edge, std::span<const int64_t> numbers, const Ints& symbols,
@@ -325,7 +324,7 @@ static Tensors compute(Signature& s, std::span<const CallInput> inputs, const In
                               .remedy = "return it from the compiled function"});
   Executable& e = s.executable(device, symbols);
   const Executable::Plan& plan = e.plan(symbols);
-  Tensors out = allocate_outputs(e, plan, device);
+  Tensors out = allocate_outputs(plan, device);
   execute(e, plan, inputs, out);
   return out;
 }
@@ -373,34 +372,31 @@ Recorded* recorded_for(Signature& s, std::span<const CallInput> inputs, const In
   return &s.recorded(needs, symbols);
 }
 
-static SmallVector<CallInput, 8> inputs_of(const ExactEntry& e, const ExactKey& call) {
-  SmallVector<CallInput, 8> in;
-  for (TensorImpl* t : call.tensors()) in.push_back({t, 0});
-  for (int64_t v : call.numbers()) in.push_back({nullptr, v});
-  for (int64_t v : e.defaults) in.push_back({nullptr, v});
-  return in;
-}
-
-Tensors run_exact(const ExactEntry& e, const ExactKey& call) {
+size_t run_exact(const ExactEntry& e, const ExactKey& call, std::span<Tensor> out) {
   const Executable::Plan& plan = *e.plan;
-  Tensors out = allocate_outputs(*e.executable, plan, *e.device);
-  constexpr size_t most = ExactKey::max_tensors + ExactKey::max_numbers;
-  const size_t n_tensors = call.tensors().size();
-  if (n_tensors + call.numbers().size() + e.defaults.size() <= most && out.size() <= 4) [[likely]] {
-    void *in[most], *to[4];
-    int64_t numbers[most];
-    size_t n = 0;
-    for (TensorImpl* t : call.tensors()) in[n++] = t->bytes();
-    for (int64_t v : call.numbers()) in[n] = nullptr, numbers[n++] = v;
-    for (int64_t v : e.defaults) in[n] = nullptr, numbers[n++] = v;
-    for (size_t i = 0; i < out.size(); ++i) to[i] = out[i]->bytes();
-    e.executable->run(plan, {in, n}, {numbers, n}, {to, out.size()}, 0);
-  } else {
-    execute(*e.executable, plan, inputs_of(e, call), out);
+  const size_t n_out = plan.outputs.size();
+  for (size_t i = 0; i < n_out; ++i) {
+    const Executable::Plan::Output& o = plan.outputs[i];
+    out[i] = make_dense_tensor(*e.device, o.dtype, plan.output_shapes[i], o.strides, o.bytes);
   }
-  if (e.recorded && !e.recorded->wrt.empty()) record(*e.signature, *e.recorded, inputs_of(e, call), out, e.symbols, *e.device);
-  while (out.size() > e.signature->outputs.size()) out.pop_back();
-  return out;
+  constexpr size_t most = ExactKey::max_tensors + ExactKey::max_numbers + ExactKey::max_defaults;
+  void *in[most], *to[ExactKey::max_results];
+  int64_t numbers[most];
+  size_t n = 0;
+  for (TensorImpl* t : call.tensors()) in[n++] = t->bytes();
+  const auto number = [&](int64_t v) { in[n] = nullptr, numbers[n++] = v; };
+  for (int64_t v : call.numbers()) number(v);
+  for (int64_t v : e.defaults) number(v);
+  for (size_t i = 0; i < n_out; ++i) to[i] = out[i]->bytes();
+  e.executable->run(plan, {in, n}, {numbers, n}, {to, n_out}, 0);
+  if (e.recorded && !e.recorded->wrt.empty()) {
+    SmallVector<CallInput, 8> inputs;
+    for (TensorImpl* t : call.tensors()) inputs.push_back({t, 0});
+    for (size_t i = inputs.size(); i < n; ++i) inputs.push_back({nullptr, numbers[i]});
+    record(*e.signature, *e.recorded, inputs, out.first(n_out), e.symbols, *e.device);
+  }
+  for (size_t i = e.results; i < n_out; ++i) out[i] = nullptr;
+  return e.results;
 }
 
 namespace {
@@ -443,7 +439,13 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
   ExactKey exact;
   const bool possible = !given && exact.encode(op, args);
   if (possible)
-    if (const ExactEntry* e = exact.find()) return run_exact(*e, exact);
+    if (const ExactEntry* e = exact.find()) {
+      Tensor out[ExactKey::max_results];
+      const size_t n = run_exact(*e, exact, out);
+      Tensors r;
+      for (size_t i = 0; i < n; ++i) r.push_back(std::move(out[i]));
+      return r;
+    }
   return call_new(op, args, given, possible ? &exact : nullptr);
 }
 

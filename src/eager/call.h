@@ -14,9 +14,10 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args);               /
 void call_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out);
 
 // The two halves of call_op: a call that was met before, and one that was not, which `exact` (may be null) then remembers.
+// The first one's results are the first of `out`, which has room for ExactKey::max_results; it returns their number.
 class ExactKey;
 struct ExactEntry;
-Tensors run_exact(const ExactEntry& entry, const ExactKey& call);
+size_t run_exact(const ExactEntry& entry, const ExactKey& call, std::span<Tensor> out);
 Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* device, const ExactKey* exact);
 
 inline Arg tensor_arg(const Tensor& t) { Arg a; a.kind = ArgKind::value; a.bits = reinterpret_cast<uint64_t>(t.get()); return a; }

@@ -93,13 +93,16 @@ const ExactEntry* ExactKey::find() const {
   if (!table) return nullptr;
   const ExactEntry* e = (*table)[hash_ % slots].get();
   if (!e || e->hash != hash_ || e->words.size() != n_words_) return nullptr;
-  return std::equal(words_, words_ + n_words_, e->words.data()) ? e : nullptr;
+  const uint64_t* known = e->words.data();
+  uint64_t different = 0;
+  for (uint32_t i = 0; i < n_words_; ++i) different |= words_[i] ^ known[i];
+  return different ? nullptr : e;
 }
 
 void ExactKey::remember(const Ref<Signature>& s, std::span<const CallInput> inputs, const Ints& symbols, Device& device) const {
   std::unique_ptr<ExactEntry>* slot = slot_of(hash_);
   const size_t own = n_tensors_ + n_numbers_;
-  if (!slot || inputs.size() < own) return;
+  if (!slot || inputs.size() < own || inputs.size() - own > max_defaults) return;
   // Arguments may have been converted on their way: then this is not the call that the key describes.
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (i < n_tensors_ ? inputs[i].tensor != tensors_[i] : inputs[i].tensor != nullptr) return;
@@ -109,6 +112,8 @@ void ExactKey::remember(const Ref<Signature>& s, std::span<const CallInput> inpu
   e->recorded = recorded_for(*s, inputs, symbols);
   e->executable = &(e->recorded ? *e->recorded->forward : *s).executable(device, symbols);
   e->plan = &e->executable->plan(symbols);
+  e->results = uint32_t(s->outputs.size());
+  if (e->plan->outputs.size() > max_results) return;
   e->signature = s;
   for (size_t i = own; i < inputs.size(); ++i) e->defaults.push_back(inputs[i].number);
   e->symbols = symbols;

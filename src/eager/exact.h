@@ -21,6 +21,7 @@ struct ExactEntry {
   SmallVector<int64_t, 2> defaults;    // run-time numbers that the call left to the schema
   Ints symbols;
   Device* device = nullptr;
+  uint32_t results = 0;                // of the call; its program may give values to save besides
 };
 
 class ExactKey {
@@ -36,7 +37,7 @@ class ExactKey {
   std::span<TensorImpl* const> tensors() const { return {tensors_, n_tensors_}; }
   std::span<const int64_t> numbers() const { return {numbers_, n_numbers_}; }
 
-  static constexpr uint32_t max_words = 64, max_tensors = 12, max_numbers = 6;
+  static constexpr uint32_t max_words = 64, max_tensors = 12, max_numbers = 6, max_defaults = 6, max_results = 4;
 
  private:
   bool add(const Arg& a, const SchemaParam& p, bool fixed);

@@ -70,7 +70,7 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
   for (const TensorType& t : p.outputs) {
     Ints shape;
     for (Dim d : t.shape) shape.push_back(evaluate(d, symbols));
-    Plan::Output o{Ints(shape.size()), dtype_bytes(t.dtype)};
+    Plan::Output o{t.dtype, Ints(shape.size()), dtype_bytes(t.dtype)};
     int64_t step = 1;
     for (size_t i = shape.size(); i-- > 0;) {
       o.strides[i] = step;
@@ -153,7 +153,10 @@ bool Executable::run_direct(const Plan& plan, std::span<void* const> inputs, std
   for (const StepPlan::Number& number : sp.numbers) words[number.word] = uint64_t(numbers[number.input]);
   int64_t status = 0;
   if (sp.status_word >= 0) words[sp.status_word] = reinterpret_cast<uint64_t>(&status);
-  device_.launch({.entry = entry, .words = {words, n}, .items = sp.items, .grain = sp.grain, .scratch_word = -1}, 0);
+  if (sp.items <= sp.grain)  // what launch() would come to
+    reinterpret_cast<void (*)(const uint64_t*, int64_t, int64_t)>(entry)(words, 0, sp.items);
+  else
+    device_.launch({.entry = entry, .words = {words, n}, .items = sp.items, .grain = sp.grain, .scratch_word = -1}, 0);
   check_status(status, s);
   return true;
 }

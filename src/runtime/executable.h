@@ -38,7 +38,7 @@ class Executable : public RefCounted {
     std::vector<int64_t> temp_offset;   // by buffer, -1: not a temp
     int64_t temp_bytes = 0;
     std::vector<Ints> output_shapes;
-    struct Output { Ints strides; int64_t bytes = 0; };  // of a dense tensor
+    struct Output { DType dtype = DType::f32; Ints strides; int64_t bytes = 0; };  // of a dense tensor
     std::vector<Output> outputs;
     // Programs of one launch on the CPU with nothing but their inputs and outputs, as eager's mostly are: where each
     // pointer comes from.
