@@ -96,6 +96,7 @@ Val sign_bit(Val a) {
   return map(Scalar::lt, b, constant_like(b, 0));
 }
 Val wide(Val a) { return cast(a, compute_dtype(to_floating(a.dtype()))); }
+Val rounded(Val a, DType d) { return cast(cast(a, d), a.dtype()); }
 Val round_like(Val result, Val a) { return cast(result, to_floating(a.dtype())); }
 
 static Val number(Val a, double v) {

@@ -26,6 +26,7 @@ Val sign_bit(Val a);                 // is the sign bit set, also of zeros and N
 // Composites of several steps compute 16-bit floats in f32 and round once at the end, to the dtype of `a`.
 Val wide(Val a);                     // ints become the default float
 Val round_like(Val result, Val a);
+Val rounded(Val a, DType d);         // to what d can hold, in a's dtype: where ATen stores a step of a 16-bit computation
 Val operator+(Val a, Val b);
 Val operator-(Val a, Val b);
 Val operator*(Val a, Val b);

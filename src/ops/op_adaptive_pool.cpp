@@ -100,11 +100,37 @@ static Vals adaptive_max(const Args& a) {
   for (int s = 0; s < n; ++s) spans.push_back(adaptive_spans(x, x.shape()[x.rank() - n + s], out[s]));
   return max_over(x, spans);
 }
+// As ATen does it for 16-bit volumes: each window is added up and divided in its own dtype, rounding at every step.
+// Null where windows are so large that nobody wants that.
+static Val narrow_averages(Val x, const Dims& out, DType d) {
+  const int n = int(out.size()), lead = x.rank() - n;
+  std::vector<Spans> spans;
+  Dim taps = 1;
+  for (int s = 0; s < n; ++s) {
+    spans.push_back(adaptive_spans(x, x.size(lead + s), out[size_t(s)]));
+    taps = taps * spans.back().most;
+  }
+  if (!dim_lt(taps, 65)) return {};
+  Val inside, flat, total;
+  Val windows = at_spans(x, spans, inside, flat);
+  windows = where(inside, windows, like(windows, 0));
+  Dims merged = windows.shape();
+  merged.resize(size_t(lead + n));
+  merged.push_back(taps);
+  windows = reshape(windows, merged);
+  for (int64_t k = 0, count = dim_int(taps, "adaptive_avg_pool3d"); k < count; ++k) {
+    const Val v = select_index(windows, lead + n, k);
+    total = total ? rounded(total + v, d) : v;
+  }
+  for (int s = 0; total && s < n; ++s) total = rounded(total / along(cast_like(spans[size_t(s)].length, total), lead + n, lead + s), d);
+  return total;
+}
 template <int n>
 static Vals adaptive_avg(const Args& a) {
   Val x = widen(a[0]);
   require_float(a, x, "self");
   const Dims out = target_size(a, x, 1, n);
+  if (n == 3 && is_reduced_float(a[0].dtype())) if (const Val r = narrow_averages(x, out, a[0].dtype())) return {cast_like(r, a[0])};
   for (int s = 0; s < n; ++s) {
     const int d = x.rank() - n + s;
     const Dim size = x.shape()[d];

@@ -417,6 +417,13 @@ static Vals ldexp_rule(const Args& a) {
 template <Scalar exponential, bool base_two>
 static Vals log_add_exp(const Args& a) {
   const Pair p = together(a.name(), a[0], a[1], true), w = widened(p);
+  if (is_complex(w.a.dtype())) {  // the one with the larger real part goes first
+    const Val swap = map(Scalar::lt, real_part(w.a), real_part(w.b));
+    const Val big = select(swap, w.b, w.a), small = select(swap, w.a, w.b);
+    Val tail = map(Scalar::log, map(exponential, small - big) + 1.0);
+    if (base_two) tail = tail * (1 / M_LN2);
+    return {big + tail};
+  }
   const Val same_infinity = both_of(eq(w.a, w.b), eq(map(Scalar::abs, w.a), constant_like(w.a, INFINITY)));
   const Val safe = select(same_infinity, constant_like(w.a, 0), w.a);
   const Val other = select(same_infinity, constant_like(w.b, 0), w.b);

@@ -53,6 +53,7 @@ static Val convolve(const Args& a, Val x, Val w, Val bias, const ConvArgs& given
   require(a, single || x.rank() == n + 2, "input has the wrong rank", shape_of(x), cat("rank ", n + 1, " or ", n + 2));
   if (x.dtype() != w.dtype() || (bias && bias.dtype() != x.dtype()))
     a.error("input, weight and bias have different dtypes", cat(x.dtype(), " and ", w.dtype()), "one dtype", "cast them");
+  const DType d = x.dtype();
   if (single) x = unsqueeze(x, 0);
   c.stride = sized(a, c.stride, n, "stride");
   c.padding = sized(a, c.padding, n, "padding");
@@ -77,11 +78,12 @@ static Val convolve(const Args& a, Val x, Val w, Val bias, const ConvArgs& given
       if (dim_lt(x.size(s + 2) + c.padding[s] + high[s], window))
         a.error("the kernel is larger than the padded input", cat(shape_of(x), " with weight ", shape_of(w)), "a smaller kernel or more padding");
     }
-    y = conv(x, w, {c.stride, c.padding, high, Ints(size_t(n), 1), c.dilation, c.groups});
+    // 16-bit results are rounded once, after the bias; transposed ones, as in ATen, also before it.
+    y = conv(x, w, {c.stride, c.padding, high, Ints(size_t(n), 1), c.dilation, c.groups}, bool(bias));
   }
   if (bias) {
     require(a, bias.rank() == 1 && dim_eq(bias.size(0), y.size(1)), "bias needs one number per output channel", shape_of(bias), cat("[", y.size(1), "]"));
-    y = y + along(bias, n + 2, 1);
+    y = cast(y + along(cast_like(bias, y), n + 2, 1), d);
   }
   return single ? squeeze(y, 0) : y;
 }

@@ -1,12 +1,14 @@
 // Distances and similarities between vectors. Gradients of norms at 0 are 0, as in ATen.
 #include <cmath>
 
+#include "ops/complex.h"
 #include "ops/composite.h"
 
 namespace phlox {
 
 // (sum |x|^p)^(1/p) along dims, by cases of p; a node of its own where the derivative is special.
 static Val p_norm(Val x, double p, const Ints& dims, bool keep) {
+  if (is_complex(x.dtype())) x = abs_of(x);
   const Val r = abs_val(x);
   if (p == 0) return sum(cast_like(not_equal(x, like(x, 0)), x), dims, keep);
   if (p == 1) return sum(r, dims, keep);
@@ -27,7 +29,8 @@ static constexpr Op op_pairwise_distance{{
       const Val d = widen(a[0] - a[1]) + a.f(3);
       require(a, d.rank() >= 1, "the inputs need a dimension", shape_of(a[0]));
       const Val v[] = {a[0], a[1]};
-      return {cast(p_norm(d, a.f(2), {d.rank() - 1}, a.b(4)), to_floating(result_dtype(v)))};
+      const DType t = to_floating(result_dtype(v));
+      return {cast(p_norm(d, a.f(2), {d.rank() - 1}, a.b(4)), is_complex(t) ? real_dtype(t) : t)};
     },
 }};
 

@@ -195,7 +195,12 @@ static constexpr Op op_huber_loss{{
 static constexpr Op op_soft_margin_loss{{
     .schema = "soft_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor",
     .doc = "log(1 + exp(-target * self)).",
-    .expand = [](const Args& a) -> Vals { return {reduce_loss(a, map(Scalar::log1p, exp_val(-(a[0] * a[1]))), a.i(2))}; },
+    .expand = [](const Args& a) -> Vals {
+      const Val both[] = {a[0], a[1]};
+      const DType d = result_dtype(both);
+      const Val z = rounded(exp_val(rounded(-(widen(cast(a[0], d)) * widen(cast(a[1], d))), d)), d);  // infinite where d says so
+      return {reduce_loss(a, cast(map(Scalar::log1p, z), d), a.i(2))};
+    },
     .forms = Forms::out,
 }};
 
@@ -230,15 +235,19 @@ static constexpr Op op_bce_with_logits{{
               "int reduction=Mean) -> Tensor",
     .doc = "binary_cross_entropy of sigmoid(self), without overflow; pos_weight scales the positive terms.",
     .expand = [](const Args& a) -> Vals {
-      const Val x = a[0], t = a[1];
-      require_float(a, x, "self");
-      const Val log_sigmoid = call(a.builder(), "log_sigmoid", {arg_of(x)})[0];
+      require_float(a, a[0], "self");
+      const Val all[] = {a[0], a[1], a.optional(2), a.optional(3)};
+      const DType d = result_dtype(all);
+      auto r = [&](Val v) { return rounded(v, d); };  // 16-bit values are rounded at every step
+      const Val x = widen(a[0]), t = widen(a[1]);
+      const Val log_sigmoid = widen(call(a.builder(), "log_sigmoid", {a.raw(0)})[0]);
       // log(1 - sigmoid(x)) = log_sigmoid(x) - x
-      Val weight = 1.0 - t, loss;
-      if (a.has(3)) loss = weight * x - ((a[3] - 1.0) * t + 1.0) * log_sigmoid;
-      else loss = weight * x - log_sigmoid;
-      if (a.has(2)) loss = loss * a[2];
-      return {reduce_loss(a, loss, a.i(4))};
+      const Val weight = r(1.0 - t), rest = r(weight * x);
+      Val loss = log_sigmoid;
+      if (a.has(3)) loss = r(r(r(r(widen(a[3]) - 1.0) * t) + 1.0) * loss);
+      loss = r(rest - loss);
+      if (a.has(2)) loss = r(loss * widen(a[2]));
+      return {reduce_loss(a, cast(loss, d), a.i(4))};
     },
 }};
 static constexpr Op op_kl_div{{

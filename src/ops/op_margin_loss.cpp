@@ -33,12 +33,16 @@ static constexpr Op op_cosine_embedding{{
     .expand = [](const Args& a) -> Vals {
       const Val both[] = {a[0], a[1]};
       const DType d = to_floating(result_dtype(both));
+      // In steps that 16-bit values are rounded after, as the composite that it is in ATen.
       const Val x = widen(cast(a[0], d)), y = widen(cast(a[1], d)), t = a[2];
+      auto r = [&](Val v) { return rounded(v, d); };
       require(a, t.rank() <= 1, "target must be a vector", shape_of(t));
       const Ints dims{x.rank() - 1};
-      const Val cosine = sum(x * y, dims) / sqrt_val((sum(x * x, dims) + 1e-12) * (sum(y * y, dims) + 1e-12));
+      auto dot = [&](Val p, Val q) { return r(sum(r(p * q), dims)); };
+      const Val cosine = r(dot(x, y) / r(sqrt_val(r(r(dot(x, x) + 1e-12) * r(dot(y, y) + 1e-12)))));
       const Val zero = like(cosine, 0);
-      const Val near = where(equal(t, like(t, 1)), 1.0 - cosine, zero), apart = where(equal(t, like(t, -1)), clamp_min0(cosine - a.f(3)), zero);
+      const Val near = where(equal(t, like(t, 1)), r(1.0 - cosine), zero);
+      const Val apart = where(equal(t, like(t, -1)), clamp_min0(r(cosine - a.f(3))), zero);
       return {cast(reduce_loss(a, near + apart, a.i(4)), d)};
     },
 }};

@@ -24,19 +24,19 @@ static Val scaled(const Args& a, Val x, int arg) {
   if (is_int(x.dtype()) && a.is_static_number(arg)) return x * full_int(a.builder(), {}, x.dtype(), int64_t(a.f(arg)));
   return cast_like(x * a[arg], x);
 }
-// beta * self + alpha * product; self is not read where beta is 0, so that its NaNs do not count.
-static Val blend(const Args& a, Val self, Val product, int beta, int alpha) {
-  if (self.dtype() != product.dtype())
-    a.error("operands have different dtypes", cat(self.dtype(), " and ", product.dtype()), "one dtype", "cast one of them");
-  const Val p = scaled(a, product, alpha);
-  const Val s = broadcast_to(self, p.shape(), a.name());
-  return known(a, beta, 0) ? p : scaled(a, s, beta) + p;
+// beta * self + alpha * product; self is not read where beta is 0, so that its NaNs do not count. `product` is of the
+// dtype d or, unrounded, of the one that sums of d are taken in.
+static Val blend(const Args& a, Val self, Val product, DType d, int beta, int alpha) {
+  if (self.dtype() != d) a.error("operands have different dtypes", cat(self.dtype(), " and ", d), "one dtype", "cast one of them");
+  const Val p = alpha < 0 ? product : scaled(a, product, alpha);
+  const Val s = broadcast_to(cast_like(self, p), p.shape(), a.name());
+  return cast(known(a, beta, 0) ? p : scaled(a, s, beta) + p, d);
 }
 
-static Val matrix_product(const Args& a, Val x, Val y, const char* fact = "inner sizes differ") {
+static Val matrix_product(const Args& a, Val x, Val y, const char* fact = "inner sizes differ", bool unrounded = false) {
   same_dtype(a, x, y);
   same_size(a, x, -1, y, y.rank() > 1 ? -2 : -1, fact);
-  return contract(x, y, {}, {}, {x.rank() - 1}, {y.rank() > 1 ? y.rank() - 2 : 0});
+  return contract(x, y, {}, {}, {x.rank() - 1}, {y.rank() > 1 ? y.rank() - 2 : 0}, unrounded);
 }
 
 static bool all_ones(const Dims& d, int count) {
@@ -96,13 +96,13 @@ static constexpr Op op_mm{{
     .autocast = Autocast::lower,
 }};
 
-static Val batched(const Args& a, Val x, Val y) {
+static Val batched(const Args& a, Val x, Val y, bool unrounded = false) {
   need_rank(a, x, "batch1", 3);
   need_rank(a, y, "batch2", 3);
   same_dtype(a, x, y);
   same_size(a, x, 0, y, 0, "batch sizes differ");
   same_size(a, x, 2, y, 1, "inner sizes differ");
-  return contract(x, y, {0}, {0}, {2}, {1});
+  return contract(x, y, {0}, {0}, {2}, {1}, unrounded);
 }
 static constexpr Op op_bmm{{
     .schema = "bmm(Tensor self, Tensor mat2) -> Tensor",
@@ -145,7 +145,7 @@ static constexpr Op op_addmm{{
     .expand = [](const Args& a) -> Vals {
       need_rank(a, a[1], "mat1", 2);
       need_rank(a, a[2], "mat2", 2);
-      return {blend(a, a[0], matrix_product(a, a[1], a[2]), 3, 4)};
+      return {blend(a, a[0], matrix_product(a, a[1], a[2], "inner sizes differ", true), a[1].dtype(), 3, 4)};
     },
     .forms = Forms::both,
     .autocast = Autocast::lower,
@@ -157,7 +157,7 @@ static constexpr Op op_addmv{{
     .expand = [](const Args& a) -> Vals {
       need_rank(a, a[1], "mat", 2);
       need_rank(a, a[2], "vec", 1);
-      return {blend(a, a[0], matrix_product(a, a[1], a[2]), 3, 4)};
+      return {blend(a, a[0], matrix_product(a, a[1], a[2], "inner sizes differ", true), a[1].dtype(), 3, 4)};
     },
     .forms = Forms::both,
     .autocast = Autocast::lower,
@@ -166,7 +166,7 @@ static constexpr Op op_addmv{{
 static constexpr Op op_baddbmm{{
     .schema = "baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
     .doc = "beta * self + alpha * (batch1 @ batch2), batch by batch; self broadcasts.",
-    .expand = [](const Args& a) -> Vals { return {blend(a, a[0], batched(a, a[1], a[2]), 3, 4)}; },
+    .expand = [](const Args& a) -> Vals { return {blend(a, a[0], batched(a, a[1], a[2], true), a[1].dtype(), 3, 4)}; },
     .forms = Forms::both,
     .autocast = Autocast::lower,
     .static_args = 0x18,
@@ -181,7 +181,16 @@ static constexpr Op op_addbmm{{
       same_dtype(a, x, y);
       same_size(a, x, 0, y, 0, "batch sizes differ");
       same_size(a, x, 2, y, 1, "inner sizes differ");
-      return {blend(a, a[0], contract(x, y, {}, {}, {0, 2}, {0, 1}), 3, 4)};
+      // ATen adds 16-bit products one by one to the result, which rounds every time.
+      const bool narrow = is_reduced_float(x.dtype()) && dim_lt(x.size(0), 17);
+      const int64_t batches = narrow ? dim_int(x.size(0), a.name()) : 0;
+      if (batches < 2) return {blend(a, a[0], contract(x, y, {}, {}, {0, 2}, {0, 1}, true), x.dtype(), 3, 4)};
+      Val r;
+      for (int64_t i = 0; i < batches; ++i) {
+        const Val p = contract(select_index(x, 0, i), select_index(y, 0, i), {}, {}, {1}, {0}, true);
+        r = i ? cast(widen(r) + scaled(a, p, 4), x.dtype()) : blend(a, a[0], p, x.dtype(), 3, 4);
+      }
+      return {r};
     },
     .forms = Forms::both,
     .autocast = Autocast::lower,
@@ -214,12 +223,15 @@ static constexpr Op op_addr{{
     .expand = [](const Args& a) -> Vals {
       const Val all[] = {a[0], a[1], a[2]};
       const DType d = result_dtype(all);
-      const Val p = cast(outer(a, a[1], a[2]), d), self = broadcast_to(cast(a[0], d), p.shape(), a.name());
+      // The steps round 16-bit values.
+      const DType wide = compute_dtype(d);
+      auto vec = [&](int i) { return is_reduced_float(d) ? cast(cast(a[i], d), wide) : a[i]; };
+      const Val p = rounded(cast(outer(a, vec(1), vec(2)), wide), d), self = broadcast_to(cast(a[0], d), p.shape(), a.name());
       if (is_bool(d)) {
         const Val gate_p = known(a, 4, 0) ? fill_like(p, 0) : p;
         return {known(a, 3, 0) ? gate_p : self | gate_p};
       }
-      return {blend(a, self, p, 3, 4)};
+      return {blend(a, self, rounded(scaled(a, p, 4), d), d, 3, -1)};
     },
     .forms = Forms::both,
     .static_args = 0x18,
@@ -233,11 +245,12 @@ static constexpr Op op_linear{{
       require(a, x.rank() >= 1 && (w.rank() == 1 || w.rank() == 2), "weight must be a matrix or a vector", shape_of(w), "[out, in] or [in]");
       same_dtype(a, x, w);
       same_size(a, x, -1, w, -1, "the last size of input is not the number of input features");
-      const Val y = contract(x, w, {}, {}, {x.rank() - 1}, {w.rank() - 1});
-      if (!b) return {y};
-      if (b.dtype() != y.dtype()) a.error("bias has another dtype", cat(b.dtype()), cat(y.dtype()), "cast it");
+      if (!b) return {contract(x, w, {}, {}, {x.rank() - 1}, {w.rank() - 1})};
+      if (b.dtype() != x.dtype()) a.error("bias has another dtype", cat(b.dtype()), cat(x.dtype()), "cast it");
       if (b.rank() > 1) a.error("bias must be a vector", shape_of(b), "[out]");
-      return {y + broadcast_to(b, y.shape(), a.name())};
+      // Sums of 16-bit products take the bias before they are rounded.
+      const Val y = contract(x, w, {}, {}, {x.rank() - 1}, {w.rank() - 1}, true);
+      return {cast_like(y + broadcast_to(cast_like(b, y), y.shape(), a.name()), x)};
     },
     .autocast = Autocast::lower,
 }};

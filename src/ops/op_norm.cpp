@@ -128,6 +128,12 @@ static constexpr Op op_rms_norm{{
     .schema = "rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
     .doc = "input / sqrt(mean(input^2) + eps) over the last dimensions, then * weight; eps defaults to the dtype's epsilon.",
     .expand = [](const Args& a) -> Vals {
+      if (is_complex(a[0].dtype())) {  // of input^2, not |input|^2
+        const Val x = a[0];
+        const double eps = a.has(3) ? a.f(3) : x.dtype() == DType::c128 ? epsilon_of(DType::f64) : epsilon_of(DType::f32);
+        const Val y = x * map(Scalar::rsqrt, mean(x * x, normalized_dims(a), true) + eps);
+        return {a.has(2) ? y * a[2] : y};
+      }
       return {call(a.builder(), "_fused_rms_norm", {a.raw(0), a.raw(1), a.raw(2), a.raw(3)})[0]};
     },
     .autocast = Autocast::f32,
@@ -173,9 +179,10 @@ static constexpr Op op_native_batch_norm{{
       Val hat, mean, rstd;
       if (a.b(5)) {
         const Standard s = standardize(x, batch_dims(x), a.f(7));
-        hat = s.hat;
         mean = cast(reshape(s.mean, {x.size(1)}), stats);
         rstd = cast(reshape(s.rstd, {x.size(1)}), stats);
+        // As in ATen and in the gradient, 16-bit statistics count as they are given.
+        hat = stats == x.dtype() ? s.hat : (x - channel(mean, x)) * channel(rstd, x);
       } else {
         require(a, a.has(3) && a.has(4), "running statistics are needed when not training", "None");
         hat = (x - channel(a[3], x)) * map(Scalar::rsqrt, channel(a[4], x) + a.f(7));
@@ -339,6 +346,19 @@ static constexpr Op op_group_norm{{
     },
     .autocast = Autocast::f32,
 }};
+// Like a batch norm of each sample, whose 16-bit statistics count as they are given.
+static Val narrow_instance_norm(const Args& a) {
+  check_channels(a, 2);
+  const DType d = a[0].dtype();
+  const Val x = widen(a[0]);
+  Ints dims;
+  for (int k = 2; k < x.rank(); ++k) dims.push_back(k);
+  const Standard s = standardize(x, dims, a.f(7));
+  Val y = (x - rounded(s.mean, d)) * rounded(s.rstd, d);
+  if (a.has(1)) y = y * channel(a[1], x);
+  if (a.has(2)) y = y + channel(a[2], x);
+  return cast(y, d);
+}
 static constexpr Op op_instance_norm{{
     .schema = "instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, "
               "bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> Tensor",
@@ -348,6 +368,7 @@ static constexpr Op op_instance_norm{{
       if (!a.b(5))
         return {call(a.builder(), "native_batch_norm",
                      {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), Arg::of_bool(false), a.raw(6), a.raw(7)})[0]};
+      if (is_reduced_float(a[0].dtype())) return {narrow_instance_norm(a)};
       return {group_norm_of(a, a.raw(1), a.raw(2), dim_int(a[0].size(1), a.name()), a.f(7))};
     },
 }};

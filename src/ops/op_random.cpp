@@ -2,6 +2,7 @@
 // depend on how the work is split; (seed, offset) is the hidden operand, advanced once a call.
 #include <cmath>
 
+#include "ops/complex.h"
 #include "ops/composite.h"
 #include "ops/random.h"
 
@@ -134,33 +135,46 @@ static constexpr Op op_uniform_like{{
 
 static DType float_type(const Args& a, int arg, DType otherwise) {
   const DType d = a.dtype(arg).value_or(otherwise);
-  require(a, is_float(d), "random numbers need a float dtype", cat(d), "a float dtype");
+  require(a, is_float(d) || is_complex(d), "random numbers need a float dtype", cat(d), "a float or complex dtype");
   return d;
+}
+// Complex numbers draw both parts; normal ones have a variance of 1 in all.
+static Val uniform_of(const Args& a, const Dims& shape, DType d) {
+  if (!is_complex(d)) return uniform_values(a.random_state(), shape, d, 0);
+  Dims pairs = shape;
+  pairs.push_back(2);
+  return from_pairs(uniform_values(a.random_state(), pairs, real_dtype(d), 0));
+}
+static Val normal_of_shape(const Args& a, const Dims& shape, DType d) {
+  if (!is_complex(d)) return normal_values(a.random_state(), shape, d);
+  Dims pairs = shape;
+  pairs.push_back(2);
+  return from_pairs(normal_values(a.random_state(), pairs, real_dtype(d)) * M_SQRT1_2);
 }
 static constexpr Op op_rand{{
     .schema = "rand(SymInt[] size, *, " OPTIONS,
     .doc = "Uniform numbers in [0, 1).",
-    .expand = [](const Args& a) -> Vals { return {uniform_values(a.random_state(), a.dims(0), float_type(a, 1, default_float), 0)}; },
+    .expand = [](const Args& a) -> Vals { return {uniform_of(a, a.dims(0), float_type(a, 1, default_float))}; },
     .forms = Forms::out,
     .effects = Effects::random,
 }};
 static constexpr Op op_randn{{
     .schema = "randn(SymInt[] size, *, " OPTIONS,
     .doc = "Normal numbers of mean 0 and variance 1.",
-    .expand = [](const Args& a) -> Vals { return {normal_values(a.random_state(), a.dims(0), float_type(a, 1, default_float))}; },
+    .expand = [](const Args& a) -> Vals { return {normal_of_shape(a, a.dims(0), float_type(a, 1, default_float))}; },
     .forms = Forms::out,
     .effects = Effects::random,
 }};
 static constexpr Op op_rand_like{{
     .schema = "rand_like(Tensor self, *, " LIKE_OPTIONS,
     .doc = "Uniform numbers in [0, 1) in the shape of self.",
-    .expand = [](const Args& a) -> Vals { return {uniform_values(a.random_state(), a[0].shape(), float_type(a, 1, a[0].dtype()), 0)}; },
+    .expand = [](const Args& a) -> Vals { return {uniform_of(a, a[0].shape(), float_type(a, 1, a[0].dtype()))}; },
     .effects = Effects::random,
 }};
 static constexpr Op op_randn_like{{
     .schema = "randn_like(Tensor self, *, " LIKE_OPTIONS,
     .doc = "Normal numbers in the shape of self.",
-    .expand = [](const Args& a) -> Vals { return {normal_values(a.random_state(), a[0].shape(), float_type(a, 1, a[0].dtype()))}; },
+    .expand = [](const Args& a) -> Vals { return {normal_of_shape(a, a[0].shape(), float_type(a, 1, a[0].dtype()))}; },
     .effects = Effects::random,
 }};
 
@@ -265,6 +279,7 @@ static constexpr Op op_normal_ff{{
     .doc = "Normal numbers.",
     .expand = [](const Args& a) -> Vals {
       const DType d = float_type(a, 4, default_float);
+      require(a, is_float(d), "random numbers need a float dtype", cat(d), "a float dtype");
       return {cast(normal_values(a.random_state(), a.dims(2), compute_dtype(d)) * a.f(1) + a.f(0), d)};
     },
     .forms = Forms::out,

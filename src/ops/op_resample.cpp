@@ -31,8 +31,8 @@ static Val cubic_far(Val t) {
   return ((u * -0.75 + 3.75) * u - 6.0) * u + 3.0;
 }
 
-// One dim of x resampled to `out` places. scale 0: from the sizes.
-static Val resample(Val x, int dim, Dim out, double scale, Kind kind, bool align) {
+// One dim of x resampled to `out` places. scale 0: from the sizes. `kept`: the dtype that weights are kept in.
+static Val resample(Val x, int dim, Dim out, double scale, Kind kind, bool align, DType kept) {
   const Dim in = x.shape()[dim];
   const DType d = x.dtype();
   if (kind == Kind::nearest || kind == Kind::nearest_exact) {
@@ -46,9 +46,9 @@ static Val resample(Val x, int dim, Dim out, double scale, Kind kind, bool align
   if (kind == Kind::linear) at = maximum(at, like(at, 0));
   const Val base = map(Scalar::floor, at), i = cast(base, DType::i64);
   auto tap = [&](int64_t k) { return pick(x, dim, limited(i + double(k), in)); };
-  auto weight = [&](Val w) { return along(w, x.rank(), dim); };
+  auto weight = [&](Val w) { return along(rounded(w, kept), x.rank(), dim); };
   if (kind == Kind::linear) {
-    const Val t = at - base;
+    const Val t = rounded(at - base, kept);
     return tap(0) * weight(1.0 - t) + tap(1) * weight(t);
   }
   const Val t = at - base, u = 1.0 - t;
@@ -122,10 +122,12 @@ static Vals resampled(const Args& a, int n, const NewSize& t, Kind kind, bool al
   if (!exact) require(a, is_float(a[0].dtype()) || a[0].dtype() == DType::u8, "interpolation needs a float dtype", cat(a[0].dtype()));
   const bool bytes = !exact && a[0].dtype() == DType::u8;
   Val x = bytes ? cast(a[0], DType::f32) : exact ? a[0] : widen(a[0]);
+  // ATen keeps 16-bit weights, but for the linear interpolation of images.
+  const DType kept = bytes || (kind == Kind::linear && n == 2) ? x.dtype() : a[0].dtype();
   for (int s = n; s-- > 0;) {
     const int d = 2 + s;
     if (antialias) x = antialiased(x, d, t.size[s], t.scale[s], kind == Kind::cubic, align);
-    else x = resample(x, d, t.size[s], t.scale[s], kind, align);
+    else x = resample(x, d, t.size[s], t.scale[s], kind, align, kept);
     if (bytes) x = clamp(map(Scalar::floor, x + 0.5), 0, 255);  // images of bytes are bytes after every dim
   }
   return {cast_like(x, a[0])};

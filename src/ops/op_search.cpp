@@ -219,7 +219,16 @@ static constexpr Op op_bincount{{
 static void nonzero_reference(HostCall& c) {
   const HostTensor& x = c.tensor(0);
   std::vector<int64_t> at;
-  with_values(x, [&](auto* v) { for (int64_t i = 0; i < x.numel(); ++i) if (v[i] != 0) at.push_back(i); });
+  auto find = [&](auto* v, int64_t parts) {
+    for (int64_t i = 0; i < x.numel(); ++i) {
+      bool any = false;
+      for (int64_t p = 0; p < parts; ++p) any |= v[i * parts + p] != 0;
+      if (any) at.push_back(i);
+    }
+  };
+  if (x.dtype == DType::c64) find(x.as<float>(), 2);
+  else if (x.dtype == DType::c128) find(x.as<double>(), 2);
+  else with_values(x, [&](auto* v) { find(v, 1); });
   const int64_t rank = int64_t(x.shape.size());
   HostTensor out = make_host_tensor(DType::i64, {int64_t(at.size()), rank});
   for (size_t k = 0; k < at.size(); ++k)

@@ -81,7 +81,111 @@ Val sorted_positions(Val a, int dim, bool descending) {
   return positions(copy(x), dim, x.rank() ? x.shape()[dim] : Dim(1), descending);
 }
 
-// Most frequent value of a row, the smallest of them; the position of its last occurrence.
+// self, k, dim, largest, sorted: the positions of the first k. Where elements are equal, ATen's choice is that of the
+// standard library's selection, which knows values only.
+static void top_reference(HostCall& c) {
+  const HostTensor& x = c.tensor(0);
+  HostTensor& out = c.out[0];
+  const int dim = int(c.i(2));
+  const bool largest = c.i(3) != 0, in_order = c.i(4) != 0;
+  const int64_t k = out.shape.empty() ? 1 : out.shape[dim];
+  if (k == 0) return;
+  with_values(x, [&](auto* v) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+    struct Item { T value; int64_t at; };
+    std::vector<Item> row;
+    for_rows(x.shape, dim, k, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
+      row.resize(size_t(n));
+      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
+      auto before = [&](const Item& a, const Item& b) { return largest ? less(b.value, a.value) : less(a.value, b.value); };
+      if (k * 64 <= n) {
+        std::partial_sort(row.begin(), row.begin() + k, row.end(), before);
+      } else {
+        std::nth_element(row.begin(), row.begin() + (k - 1), row.end(), before);
+        if (in_order) std::sort(row.begin(), row.begin() + (k - 1), before);
+      }
+      for (int64_t i = 0; i < k; ++i) out.as<int64_t>()[to + i * step] = row[size_t(i)].at;
+    });
+  });
+}
+static constexpr Op op_top{{
+    .schema = "prim::top_positions(Tensor self, int k, int dim, bool largest, bool sorted) -> Tensor",
+    .doc = "The positions along dim of the k largest (or smallest) elements; NaN counts as the greatest.",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.dtype = DType::i64;
+      t.weak = false;
+      if (t.rank()) t.shape[a.i(2)] = a.raw(1).as_dim();
+      out.push_back(t);
+    },
+    .reference = top_reference,
+}};
+
+// Brings the k-th smallest of a row to place k by Hoare's selection with the median of three as pivot. Which of equal
+// elements arrives there follows from this very sequence of swaps, which is ATen's.
+template <class Item, class Less>
+void select_place(std::vector<Item>& row, int64_t k, Less&& before) {
+  auto swap = [&](int64_t i, int64_t j) { std::swap(row[size_t(i)], row[size_t(j)]); };
+  auto greater = [&](int64_t i, int64_t j) { return before(row[size_t(j)], row[size_t(i)]); };
+  int64_t left = 0, right = int64_t(row.size()) - 1;
+  while (right > left + 1) {
+    swap(left + (right - left) / 2, left + 1);
+    if (greater(left + 1, right)) swap(left + 1, right);
+    if (greater(left, right)) swap(left, right);
+    if (greater(left + 1, left)) swap(left + 1, left);
+    int64_t i = left + 1, j = right;
+    for (;;) {
+      do ++i; while (greater(left, i));
+      do --j; while (greater(j, left));
+      if (j < i) break;
+      swap(i, j);
+    }
+    swap(left, j);
+    if (j <= k) left = i;
+    if (j >= k) right = j - 1;
+  }
+  if (right == left + 1 && greater(left, right)) swap(left, right);
+}
+
+// self, place (i64, size 1 along dim), dim, hoare
+static void place_reference(HostCall& c) {
+  const HostTensor &x = c.tensor(0), &place = c.tensor(1);
+  int64_t* out = c.out[0].as<int64_t>();
+  const bool hoare = c.i(3) != 0;
+  with_values(x, [&](auto* v) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+    struct Item { T value; int64_t at; };
+    std::vector<Item> row;
+    for_rows(x.shape, int(c.i(2)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
+      const int64_t k = place.as<int64_t>()[to];
+      row.resize(size_t(n));
+      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
+      auto before = [](const Item& a, const Item& b) { return less(a.value, b.value); };
+      if (hoare) select_place(row, k, before);
+      else std::nth_element(row.begin(), row.begin() + k, row.end(), before);
+      int64_t at = row[size_t(k)].at;
+      if constexpr (std::is_floating_point_v<T>)
+        if (!hoare && std::isnan(row[size_t(k)].value)) for (at = 0; !std::isnan(v[in + at * step]);) ++at;  // the first one
+      out[to] = at;
+    });
+  });
+}
+static constexpr Op op_place{{
+    .schema = "prim::position_at_place(Tensor self, Tensor place, int dim, bool hoare) -> Tensor",
+    .doc = "The position along dim of the element that sorting would put at `place`; NaN counts as the greatest.",
+    .type = [](const Args& a, Types& out) {
+      TensorType t = a[0].type();
+      t.strides.clear();
+      t.dtype = DType::i64;
+      t.weak = false;
+      t.shape[a.i(2)] = 1;
+      out.push_back(t);
+    },
+    .reference = place_reference,
+}};
+
+// Most frequent value of a row, the smallest of them; the position of the last one in the order of std::sort.
 static constexpr Op op_mode_position{{
     .schema = "prim::mode_position(Tensor self, int dim) -> Tensor",
     .doc = "The position along dim of the most frequent value (the smallest of several, its last occurrence).",
@@ -99,14 +203,15 @@ static constexpr Op op_mode_position{{
       with_values(x, [&](auto* v) {
         using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
         for_rows(x.shape, int(c.i(1)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
-          std::vector<int64_t> order(static_cast<size_t>(n));
-          std::iota(order.begin(), order.end(), 0);
-          std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return less<T>(v[in + i * step], v[in + j * step]); });
+          struct Item { T value; int64_t at; };
+          std::vector<Item> row(static_cast<size_t>(n));
+          for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
+          std::sort(row.begin(), row.end(), [](const Item& a, const Item& b) { return less(a.value, b.value); });  // as ATen: not stable
           int64_t best = 0, run = 0;
-          for (int64_t i = 0; i < n; ++i) {
+          for (size_t i = 0; i < row.size(); ++i) {
             ++run;
-            if (i + 1 < n && v[in + order[size_t(i)] * step] == v[in + order[size_t(i + 1)] * step]) continue;
-            if (run > best) { best = run; out[to] = order[size_t(i)]; }
+            if (i + 1 < row.size() && row[i].value == row[i + 1].value) continue;
+            if (run > best) { best = run; out[to] = row[i].at; }
             run = 0;
           }
         });
@@ -154,17 +259,19 @@ static constexpr Op op_topk{{
       const int d = a.dim(2, x.rank());
       const int64_t k = a.i(1);
       require(a, k >= 0 && (x.rank() == 0 ? k <= 1 : !dim_lt(x.shape()[d], k)), "k is larger than the dimension", cat(k), shape_of(x));
-      const Val p = positions(copy(stop_gradient(x)), d, k, a.b(3));
+      const Arg args[] = {arg_of(copy(stop_gradient(x))), Arg::of_dim(k), Arg::of_dim(d), Arg::of_bool(a.b(3)), Arg::of_bool(a.b(4))};
+      const Val p = a.builder().call(op_info(op_top), args)[0];
       return {gather_along(x, d, p), p};
     },
 }};
 
 // The element at `place` (i64, size 1 along dim) of the sorted order.
-static Vals at_place(Val x, int dim, Val place, bool keepdim) {
+static Vals at_place(Val x, int dim, Val place, bool keepdim, bool hoare) {
   const bool scalar = x.rank() == 0;
   if (scalar) x = reshape(x, {1});
   if (place.rank() == 0) place = reshape(place, {1});
-  const Val order = sorted_positions(x, dim, false), index = gather_along(order, dim, place);
+  const Arg args[] = {arg_of(copy(stop_gradient(x))), arg_of(copy(place)), Arg::of_dim(dim), Arg::of_bool(hoare)};
+  const Val index = x.g->call(op_info(op_place), args)[0];
   const Val v = gather_along(x, dim, index);
   if (scalar) return {reshape(v, {}), reshape(index, {})};
   return {keepdim ? v : squeeze(v, dim), keepdim ? index : squeeze(index, dim)};
@@ -183,7 +290,7 @@ static constexpr Op op_kthvalue{{
       const int d = a.dim(2, x.rank());
       const int64_t k = a.i(1);
       require(a, k >= 1 && (x.rank() == 0 ? k <= 1 : !dim_lt(x.shape()[d], k)), "k is outside the dimension", cat(k), shape_of(x));
-      return at_place(x, d, broadcast_to(full_int(a.builder(), {}, DType::i64, k - 1), kept_shape(x, d)), a.b(3));
+      return at_place(x, d, broadcast_to(full_int(a.builder(), {}, DType::i64, k - 1), kept_shape(x, d)), a.b(3), true);
     },
 }};
 
@@ -196,7 +303,7 @@ static Vals median_of(const Args& a, Val x, int dim, bool keepdim, bool skip_nan
   Val nans = broadcast_to(zero, n.shape());
   if (is_float(x.dtype())) nans = sum(cast(is_nan(x), DType::i64), {dim}, true);
   const Val middle = maximum(floor_div((skip_nan ? n - nans : n) - 1.0, 2), zero);
-  Vals r = at_place(x, dim, skip_nan ? middle : where(nans > zero, n - nans, middle), keepdim);
+  Vals r = at_place(x, dim, skip_nan ? middle : where(nans > zero, n - nans, middle), keepdim, false);
   if (a[0].rank() == 0) for (Val& v : r) v = reshape(v, {});
   return r;
 }
@@ -238,7 +345,7 @@ static constexpr Op op_mode{{
     },
 }};
 
-static const Op* const sort_ops[] = {&op_positions, &op_mode_position, &op_sort, &op_sort_stable, &op_argsort, &op_argsort_stable,
+static const Op* const sort_ops[] = {&op_positions, &op_top, &op_place, &op_mode_position, &op_sort, &op_sort_stable, &op_argsort, &op_argsort_stable,
                                      &op_msort, &op_topk, &op_kthvalue, &op_median, &op_nanmedian, &op_median_dim, &op_nanmedian_dim,
                                      &op_mode};
 OpFamily sort_family() { return sort_ops; }

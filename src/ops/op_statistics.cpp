@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/arith.h"
 #include "ops/complex.h"
+#include "ops/composite.h"
 
 namespace phlox {
 
@@ -62,15 +62,19 @@ static Val finite_difference(const Args& a, Val x, int d, double spacing, Val at
   if (dim_lt(n, order + 1)) a.error("too few elements for this edge order", cat(n), cat("at least ", order + 1));
   auto part = [&](Dim start, Dim count) { return slice(x, d, start, count); };
   if (!at) {
-    Val inner = (part(2, n - 2) - part(0, n - 2)) / (2 * spacing), left, right;
+    // 16-bit values are rounded at every step.
+    const DType t = x.dtype();
+    auto r = [&](Val v) { return rounded(v, t); };
+    x = widen(x);
+    Val inner = r(part(2, n - 2) - part(0, n - 2)) / (2 * spacing), left, right;
     if (order == 1) {
-      left = (part(1, 1) - part(0, 1)) / spacing;
-      right = (part(n - 1, 1) - part(n - 2, 1)) / spacing;
+      left = r(part(1, 1) - part(0, 1)) / spacing;
+      right = r(part(n - 1, 1) - part(n - 2, 1)) / spacing;
     } else {
-      left = (part(0, 1) * -1.5 + part(1, 1) * 2.0 - part(2, 1) * 0.5) / spacing;
-      right = (part(n - 3, 1) * 0.5 - part(n - 2, 1) * 2.0 + part(n - 1, 1) * 1.5) / spacing;
+      left = r(r(r(part(0, 1) * -1.5) + r(part(1, 1) * 2.0)) - r(part(2, 1) * 0.5)) / spacing;
+      right = r(r(r(part(n - 3, 1) * 0.5) - r(part(n - 2, 1) * 2.0)) + r(part(n - 1, 1) * 1.5)) / spacing;
     }
-    return concat({left, inner, right}, d);
+    return cast(concat({left, inner, right}, d), t);
   }
   Dims shape(size_t(x.rank()), 1);
   shape[size_t(d)] = n - 1;
@@ -216,14 +220,14 @@ static Val cross_product(const Args& a, Val x, Val y, int64_t dim) {
   const Val both[] = {x, y};
   const DType t = result_dtype(both);
   const Dims shape = broadcast_shapes(a.name(), x.shape(), y.shape());
-  x = broadcast_to(cast(x, t), shape);
-  y = broadcast_to(cast(y, t), shape);
+  x = broadcast_to(widen(cast(x, t)), shape);
+  y = broadcast_to(widen(cast(y, t)), shape);
   const int d = wrap_dim(dim, int(shape.size()), a.name());
   if (!dim_eq(shape[size_t(d)], 3)) a.error("vectors that are not of length 3", cat(shape_text(shape), ", dimension ", d), "a size of 3");
   auto at = [&](Val v, int k) { return slice(v, d, k % 3, 1); };
   std::vector<Val> parts;
-  for (int k = 0; k < 3; ++k) parts.push_back(at(x, k + 1) * at(y, k + 2) - at(x, k + 2) * at(y, k + 1));
-  return concat(parts, d);
+  for (int k = 0; k < 3; ++k) parts.push_back(rounded(at(x, k + 1) * at(y, k + 2), t) - rounded(at(x, k + 2) * at(y, k + 1), t));
+  return cast(concat(parts, d), t);
 }
 static Vals linalg_cross_rule(const Args& a) {
   if (a[0].rank() != a[1].rank()) a.error("the ranks differ", cat(a[0].type(), " and ", a[1].type()), "equal ranks");

@@ -59,8 +59,7 @@ static Val sign_of(Val x) {
   X(special_exp2, exp2, "exp2.") X(special_expm1, expm1, "expm1.") X(special_log1p, log1p, "log1p.")                \
   X(special_erf, erf, "erf.") X(special_erfc, erfc, "erfc.") X(special_erfinv, erfinv, "erfinv.")                   \
   X(special_expit, sigmoid, "sigmoid.") X(special_gammaln, lgamma, "lgamma.") X(special_psi, digamma, "digamma.")   \
-  X(special_digamma, digamma, "digamma.")                                                                           \
-  X(special_ndtr, normal_cdf, "The distribution function of the standard normal distribution.")
+  X(special_digamma, digamma, "digamma.")
 #define DEFINE_FLOAT_FUNCTION(name, s, text) UNARY(name, #name, text, float_function<Scalar::s>)
 EACH_FLOAT_FUNCTION(DEFINE_FLOAT_FUNCTION)
 
@@ -104,11 +103,20 @@ UNARY(rad2deg, "rad2deg", "Radians to degrees.", [](const Args& a) -> Vals { ret
 
 // sin(pi x) / (pi x), continued by 1 and, in the gradient, by 0.
 static Vals sinc(const Args& a) {
-  const Val x = cast(a[0], to_floating(a[0].dtype())), one = constant_like(x, 1);
+  const Val x = wide(a[0]), one = constant_like(x, 1);
   const Val at_zero = map(Scalar::eq, x, zero_of(x));
   const Val y = select(at_zero, one, x * M_PI);
-  return {select(at_zero, one, map(Scalar::sin, y) / y)};
+  return {round_like(select(at_zero, one, map(Scalar::sin, y) / y), a[0])};
 }
+// As ATen computes it, 16-bit values rounded at every step: the cancellation far below 0 is part of the result.
+static Vals ndtr(const Args& a) {
+  const DType d = to_floating(a[0].dtype());
+  if (!is_reduced_float(d)) return {unary_float(Scalar::normal_cdf, a[0])};
+  const Val e = rounded(map(Scalar::erf, rounded(wide(a[0]) * M_SQRT1_2, d)), d);
+  return {round_like(rounded(e + 1.0, d) * 0.5, a[0])};
+}
+UNARY(special_ndtr, "special_ndtr", "The distribution function of the standard normal distribution.", ndtr)
+
 UNARY(sinc, "sinc", "sin(pi self) / (pi self), 1 at 0.", sinc)
 UNARY(special_sinc, "special_sinc", "sinc.", sinc)
 
@@ -118,7 +126,8 @@ static Vals logit(const Args& a) {
     const Val eps = cast(a[1], x.dtype());
     x = minimum(maximum(x, broadcast_to(eps, x.shape())), broadcast_to(1.0 - eps, x.shape()));
   }
-  return {round_like(map(Scalar::log, x / (1.0 - x)), a[0])};
+  const DType d = to_floating(a[0].dtype());
+  return {round_like(map(Scalar::log, rounded(x / rounded(1.0 - x, d), d)), a[0])};
 }
 static constexpr Op op_logit{{
     .schema = "logit(Tensor self, float? eps=None) -> Tensor",
@@ -274,7 +283,7 @@ static constexpr Op op_polar{{
 static const Op* const unary_ops[] = {
 #define LIST(name, ...) &op_##name,
     EACH_FLOAT_FUNCTION(LIST) EACH_ROUNDING(LIST) &op_abs, &op_absolute, &op_negative, &op_positive, &op_reciprocal, &op_square, &op_sign,
-    &op_sgn, &op_frac, &op_deg2rad, &op_rad2deg, &op_sinc, &op_special_sinc, &op_logit, &op_special_logit, &op_round_decimals,
+    &op_sgn, &op_frac, &op_deg2rad, &op_rad2deg, &op_sinc, &op_special_sinc, &op_special_ndtr, &op_logit, &op_special_logit, &op_round_decimals,
     &op_special_entr, &op_isnan, &op_isinf, &op_isfinite, &op_isposinf, &op_isneginf, &op_isreal, &op_signbit,
     &op_logical_not, &op_bitwise_not, &op_nan_to_num, EACH_PART(LIST) &op_conj_physical,
     &op_angle, &op_complex, &op_polar};

@@ -24,7 +24,7 @@ static Ints ints_at(ElementContext& c, int i) {
 }
 
 static constexpr Op op_contract{{
-    .schema = "prim::contract(Tensor a, Tensor b, int[] batch_a, int[] batch_b, int[] sum_a, int[] sum_b) -> Tensor",
+    .schema = "prim::contract(Tensor a, Tensor b, int[] batch_a, int[] batch_b, int[] sum_a, int[] sum_b, bool unrounded=False) -> Tensor",
     .type = [](const Args& a, Types& out) {
       TensorType t = a[0].type();
       t.strides.clear();
@@ -34,6 +34,7 @@ static constexpr Op op_contract{{
       for (int64_t d : free_dims(a[0].rank(), a.ints(2), a.ints(4))) shape.push_back(a[0].shape()[d]);
       for (int64_t d : free_dims(a[1].rank(), a.ints(3), a.ints(5))) shape.push_back(a[1].shape()[d]);
       t.shape = shape;
+      if (a.b(6)) t.dtype = compute_dtype(t.dtype);
       out.push_back(t);
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -57,7 +58,7 @@ static constexpr Op op_contract{{
       return c.loop.reduce(Combine::add, Order::chain, product, reduced);
     },
     .vjp = [](Vjp& v) {
-      const Val a = v.in(0), b = v.in(1), g = v.grad();
+      const Val a = v.in(0), b = v.in(1), g = cast(v.grad(), a.dtype());
       const Ints ba = v.args().ints(2), bb = v.args().ints(3), sa = v.args().ints(4), sb = v.args().ints(5);
       const Ints fa = free_dims(a.rank(), ba, sa), fb = free_dims(b.rank(), bb, sb);
       // g has dims: batch, fa, fb.
@@ -88,7 +89,7 @@ static constexpr Op op_contract{{
     },
 }};
 
-Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints& sum_a, const Ints& sum_b) {
+Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints& sum_a, const Ints& sum_b, bool unrounded) {
   SmallVector<Arg, 6> l[4];
   const Ints* lists[4] = {&batch_a, &batch_b, &sum_a, &sum_b};
   SmallVector<Arg, 6> args{Arg::of_value(a.id), Arg::of_value(b.id)};
@@ -96,6 +97,7 @@ Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints&
     for (int64_t x : *lists[i]) l[i].push_back(Arg::of_dim(x));
     args.push_back(Arg::of_list(l[i]));
   }
+  args.push_back(Arg::of_bool(unrounded));
   return a.g->call(op_info(op_contract), args)[0];
 }
 
@@ -109,7 +111,7 @@ static Dim conv_length(Dim n, Dim k, int64_t stride, int64_t low, int64_t high, 
 // The positions of x that meet weight position k at output position o, all in one: o * stride + k * rhs - low.
 static constexpr Op op_conv{{
     .schema = "prim::conv(Tensor x, Tensor w, int[] stride, int[] pad_low, int[] pad_high, int[] lhs_dilation, "
-              "int[] rhs_dilation, int groups) -> Tensor",
+              "int[] rhs_dilation, int groups, bool unrounded=False) -> Tensor",
     .type = [](const Args& a, Types& out) {
       TensorType t = a[0].type();
       t.strides.clear();
@@ -119,6 +121,7 @@ static constexpr Op op_conv{{
       for (size_t s = 0; s < stride.size(); ++s)
         shape.push_back(conv_length(a[0].shape()[s + 2], a[1].shape()[s + 2], stride[s], low[s], high[s], lhs[s], rhs[s]));
       t.shape = shape;
+      if (a.b(8)) t.dtype = compute_dtype(t.dtype);
       out.push_back(t);
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -158,7 +161,7 @@ static constexpr Op op_conv{{
     },
     .vjp = [](Vjp& v) {
       const Args a = v.args();
-      const Val x = v.in(0), w = v.in(1), g = v.grad();
+      const Val x = v.in(0), w = v.in(1), g = cast(v.grad(), x.dtype());
       const ConvParams p{a.ints(2), a.ints(3), a.ints(4), a.ints(5), a.ints(6), a.i(7)};
       const size_t n = p.stride.size();
       const Dim in_per_group = w.shape()[1], out_per_group = floordiv(w.shape()[0], p.groups);
@@ -210,7 +213,7 @@ static constexpr Op op_conv{{
     },
 }};
 
-Val conv(Val x, Val w, const ConvParams& p) {
+Val conv(Val x, Val w, const ConvParams& p, bool unrounded) {
   SmallVector<Arg, 6> l[5];
   const Ints* lists[5] = {&p.stride, &p.pad_low, &p.pad_high, &p.lhs_dilation, &p.rhs_dilation};
   SmallVector<Arg, 8> args{Arg::of_value(x.id), Arg::of_value(w.id)};
@@ -219,6 +222,7 @@ Val conv(Val x, Val w, const ConvParams& p) {
     args.push_back(Arg::of_list(l[i]));
   }
   args.push_back(Arg::of_dim(p.groups));
+  args.push_back(Arg::of_bool(unrounded));
   return x.g->call(op_info(op_conv), args)[0];
 }
 

@@ -59,11 +59,12 @@ enum class ScatterMode : uint8_t { set, add, mul, min, max };
 Val scatter(Val base, const std::vector<Val>& index, const Ints& dims, Val values, ScatterMode mode);
 
 // Contractions: sums of products along paired dims, in chain order. Result: batch dims, a's free dims, b's free dims.
-Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints& sum_a, const Ints& sum_b);
+// `unrounded`: 16-bit operands give the f32 sums, for a caller that rounds once it has added to them.
+Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints& sum_a, const Ints& sum_b, bool unrounded = false);
 struct ConvParams {
   Ints stride, pad_low, pad_high, lhs_dilation, rhs_dilation;
   int64_t groups = 1;
 };
-Val conv(Val x, Val w, const ConvParams& p);  // x[N, C, S...], w[O, C/groups, K...]
+Val conv(Val x, Val w, const ConvParams& p, bool unrounded = false);  // x[N, C, S...], w[O, C/groups, K...]
 
 }  // namespace phlox

@@ -10,6 +10,7 @@
 #include "ops/host_args.h"
 #include "ops/interpret.h"
 #include "ops/prims.h"
+#include "ops/staged.h"
 #include "transform/vjp.h"
 
 namespace phlox {
@@ -20,6 +21,12 @@ using RunGraph = std::vector<HostTensor> (*)(const Graph& g, std::span<const Hos
 
 // Results of ops whose sizes depend on data: they are run while the graph is built, and become inputs of it.
 using Known = std::unordered_map<std::string, std::vector<HostTensor>>;
+
+// An op that must be run before the graph can go on: its name among the known results, which it gives.
+struct RunFirst {
+  std::string name;
+  std::vector<HostTensor> results;
+};
 
 class GraphCase {
  public:
@@ -52,7 +59,20 @@ class GraphCase {
       const GoldenArgs args(*found.op, n, [](void* self, const std::string& name) { return static_cast<GraphCase*>(self)->lookup(name); }, this);
       const OpRecord& r = found.op->op->record;
       graph_.current_group = ++group_;
-      if (has(r.effects, Effects::host_read) && !r.expand) {
+      const bool by_data = has(r.effects, Effects::host_read) && !r.expand;
+      if (r.staged && (by_data || takes_mask(args.args()))) {
+        Stages stages(*this, n.name, args.args());
+        try {
+          if (r.staged(stages)) {
+            for (const Arg& a : stages.results) values_[n.name].push_back(builder_.wrap(a.value));
+            continue;
+          }
+        } catch (RunFirst& first) {
+          results = std::move(first.results);
+          return first.name;
+        }
+      }
+      if (by_data) {
         results = run_now(*found.op, args.args());
         return n.name;
       }
@@ -93,6 +113,50 @@ class GraphCase {
   }
 
  private:
+  // A call in stages as nodes of the graph; those whose sizes depend on data are run first.
+  class Stages : public StagedCall {
+   public:
+    Stages(GraphCase& c, const std::string& name, std::span<const Arg> given) : case_(c), name_(name) { args = given; }
+    DType dtype(const Arg& t) const override { return type(t).dtype; }
+    Ints sizes(const Arg& t) const override {
+      Ints r;
+      for (Dim d : type(t).shape) r.push_back(d.value());
+      return r;
+    }
+    std::vector<Arg> call(std::string_view name, std::span<const Arg> given) override {
+      const OpInfo* op = find_op(name);
+      PHLOX_CHECK(op, "no op ", name);
+      std::vector<Arg> all(given.begin(), given.end()), r;
+      for (size_t i = all.size(); i < op->schema.params.size(); ++i) all.push_back(op->schema.params[i].default_value);
+      if (op->op->record.staged && case_.takes_mask(all)) {
+        Stages inner(case_, cat(name_, "#", count_++), all);
+        if (op->op->record.staged(inner)) return inner.results;
+      }
+      Vals vals;
+      if (has(op->op->record.effects, Effects::host_read) && !op->op->record.expand) {
+        const std::string key = cat(name_, "#", count_++);
+        if (!case_.known_.count(key)) throw RunFirst{key, case_.run_now(*op, all)};
+        vals = case_.values_.at(key);
+      } else {
+        vals = case_.builder_.call(*op, all);
+      }
+      for (const Val& v : vals) r.push_back(Arg::of_value(v.id));
+      return r;
+    }
+    void assign(const Arg&, const Arg&) override { PHLOX_CHECK(false, "an operand of a picking op is changed"); }
+
+   private:
+    const TensorType& type(const Arg& t) const { return case_.graph_.type(t.value); }
+    GraphCase& case_;
+    const std::string name_;
+    int count_ = 0;
+  };
+  bool takes_mask(std::span<const Arg> args) const {
+    bool mask = false;
+    for_each_value(args, [&](const Arg& a) { mask |= is_bool(graph_.type(a.value).dtype); });
+    return mask;
+  }
+
   Val input(const HostTensor& t) {
     TensorType type;
     type.dtype = t.dtype;
