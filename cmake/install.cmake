@@ -1,9 +1,10 @@
-# The package: find_package(phlox) gives phlox::phlox (C++ headers and the library) and phlox::c (the C ABI alone).
+# The package: find_package(phlox) gives phlox::phlox (C++ headers and the library), phlox::c (the C ABI alone) and
+# phlox::rt (its runtime part, in a library without the compiler).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/phlox)
 
-install(TARGETS phlox phlox_cpp EXPORT phloxTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS phlox phlox_rt phlox_cpp EXPORT phloxTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/phlox DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 if(TARGET phlox_compiler)  # found beside the library
   install(TARGETS phlox_compiler LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -13,6 +14,7 @@
 #include "compile/collapse.h"
 #include "base/event.h"
 #include "compile/flatten.h"
+#include "compile/list_axis.h"
 #include "compile/lower.h"
 #include "emit/emit.h"
 #include "graph/builder.h"
@@ -52,6 +54,7 @@ class Planner {
     declare_inputs();
     declare_outputs();
     count_readers(p);
+    find_equal_reductions(p);
     for (size_t i = 0; i < p.groups.size(); ++i) {
       at_ = i;
       if (p.groups[i].extern_node != no_node) add_extern(g_.node(p.groups[i].extern_node));
@@ -59,6 +62,7 @@ class Planner {
     }
     copy_aliased_outputs();
     for (auto& [input, temp, bytes] : donated_copies_) add_copy(input, temp, bytes);
+    if (options_.fuse) launches = join_launches(*program_, launches_, target_);
     set_lifetimes();
     return program_;
   }
@@ -164,7 +168,10 @@ class Planner {
     }
   }
 
-  void add_step(Program::Step s) { program_->steps.push_back(std::move(s)); }
+  void add_step(Program::Step s, size_t only_read = 0) {
+    program_->steps.push_back(std::move(s));
+    launches_.only_read.push_back(uint32_t(only_read));
+  }
 
   void add_copy(uint32_t dst, uint32_t src, Dim bytes) {
     Program::Step s;
@@ -194,9 +201,36 @@ class Planner {
     add_copy(buffer(v), buffer(base), bytes_of(v));
   }
 
-  void add_group(const Partition::Group& group, std::vector<bool> is_buffer) {
+  FusedLoop fuse(const Partition::Group& group, std::vector<bool> is_buffer) const {
     for (GraphValue v : group.outputs) is_buffer[v] = false;
-    FusedLoop f = fuse_loop(g_, group.outputs, is_buffer);
+    return fuse_loop(g_, group.outputs, is_buffer);
+  }
+
+  // Reductions of whole tensors to a number that differ in the number of elements only, as the norms of all gradients:
+  // one kernel with a size of its own serves all of them.
+  void find_equal_reductions(const Partition& p) {
+    std::unordered_map<std::string, std::vector<size_t>> same;
+    for (size_t i = 0; options_.fuse && i < p.groups.size(); ++i) {
+      const Partition::Group& group = p.groups[i];
+      if (group.extern_node != no_node || group.outputs.size() != 1 || !g_.type(group.outputs[0]).numel().is(1)) continue;
+      if (g_.node(g_.value(group.outputs[0]).node).op->op->record.stores) continue;
+      if (std::optional<Flattened> flat = flatten_reduction(fuse(group, p.is_buffer).loop)) {
+        same[print_loop(flat->loop)].push_back(i);
+        whole_reductions_.emplace(i, std::move(*flat));
+      }
+    }
+    for (const auto& [text, groups] : same)
+      if (groups.size() < 4) for (size_t i : groups) whole_reductions_.erase(i);
+  }
+
+  std::optional<Flattened> flattened(const Loop& loop) {
+    const bool in_place = std::any_of(loop.params.begin(), loop.params.end(), [](const Param& p) { return p.kind == Param::Kind::inout; });
+    if (const auto it = whole_reductions_.find(at_); it != whole_reductions_.end() && !in_place) return std::move(it->second);
+    return flatten(loop);
+  }
+
+  void add_group(const Partition::Group& group, const std::vector<bool>& is_buffer) {
+    FusedLoop f = fuse(group, is_buffer);
     const Node& first = g_.node(g_.value(group.outputs[0]).node);
     for (GraphValue v : group.outputs)
       if (auto it = donated_to_.find(v); it != donated_to_.end()) {
@@ -205,11 +239,13 @@ class Planner {
       }
     if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
     if (add_library_matmul(f)) return;
-    const std::optional<Flattened> flat = flatten(f.loop);
-    const Lowering& l = lowering(flat ? flat->loop : f.loop);
+    const std::optional<Flattened> flat = flattened(f.loop);
+    const Lowering& l = lowering(flat ? flat->loop : f.loop, flat ? &flat->extent : nullptr);
     std::vector<uint32_t> temps;
-    for (const Lowered::Temp& t : l.temps)
-      temps.push_back(add_buffer(Program::Buffer::Kind::temp, 0, t.count * dtype_bytes(t.dtype)));
+    for (const Lowered::Temp& t : l.temps) {
+      const Dim count = flat ? substitute(t.count, std::span(&flat->extent, 1)) : t.count;
+      temps.push_back(add_buffer(Program::Buffer::Kind::temp, 0, count * dtype_bytes(t.dtype)));
+    }
     for (uint32_t k : l.kernels) {
       Program::Step s;
       s.kind = Program::Step::Kind::launch;
@@ -219,7 +255,7 @@ class Planner {
       for (GraphValue v : f.inputs) s.buffers.push_back(buffer(v));
       for (GraphValue v : f.outputs) s.buffers.push_back(buffer(v));
       s.buffers.insert(s.buffers.end(), temps.begin(), temps.end());
-      add_step(std::move(s));
+      add_step(std::move(s), f.inputs.size());
       ++launches;
     }
   }
@@ -285,35 +321,43 @@ class Planner {
   struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; };
 
   // Equal loops are lowered once: equal layers of a model share their kernels.
-  const Lowering& lowering(const Loop& loop) {
+  // `own_size`: what the loop's own symbol is here.
+  const Lowering& lowering(const Loop& loop, const Dim* own_size) {
     std::string text = print_loop(loop);
     if (auto it = lowered_.find(text); it != lowered_.end()) return it->second;
     const Lowered low = lower_loop(loop, target_);
 
-    const std::string key = text + target_text(target_);
-    const std::string name = "k_" + hex(hash256(key.data(), key.size())).substr(0, 24);
-    dump(name + ".loop", text);
     Lowering l;
     l.temps = low.temps;
     for (size_t i = 0; i < low.kernels.size(); ++i) {
       const Kernel& k = low.kernels[i];
       Program::Kernel pk;
-      pk.entry = low.kernels.size() == 1 ? name : cat(name, "a", i);  // hex digits only
-      pk.source = emit_kernel(k, target_, pk.entry);
+      std::tie(pk.entry, pk.source) = named_text(k);
+      if (i == 0) dump(pk.entry + ".loop", text);
       if (options_.keep_loop_text && i == 0) pk.loop_text = text;
       pk.part = i > 0;
       for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
       dump(pk.entry + ".c", pk.source);
       pk.items = k.items;
-      pk.item_cost = double(dim_cost(k.item_cost));
+      pk.item_cost = double(dim_cost(own_size ? substitute(k.item_cost, std::span(own_size, 1)) : k.item_cost));
       pk.scratch_bytes = k.scratch_bytes;
       pk.threads = k.threads;
       pk.shared_bytes = k.shared_bytes;
       pk.cluster = k.cluster;
       l.kernels.push_back(uint32_t(program_->kernels.size()));
+      launches_.forms.push_back(can_have_list(k) ? std::make_shared<const Kernel>(k) : nullptr);
       program_->kernels.push_back(std::move(pk));
     }
     return lowered_.emplace(std::move(text), std::move(l)).first->second;
+  }
+  // A kernel is named by its text alone: whoever else comes to the same text, at another time and for a machine with
+  // other caches, finds its code.
+  std::pair<std::string, std::string> named_text(const Kernel& k) const {
+    const std::string blank = "k_" + std::string(24, '0');
+    std::string text = emit_kernel(k, target_, blank);
+    const std::string name = "k_" + hex(hash256(text.data(), text.size())).substr(0, 24);
+    for (size_t at = 0; (at = text.find(blank, at)) != text.npos; at += name.size()) text.replace(at, name.size(), name);
+    return {name, std::move(text)};
   }
   static int64_t dim_cost(Dim d) { return d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1000; }
 
@@ -344,6 +388,8 @@ class Planner {
   std::vector<DonatedCopy> donated_copies_;
   std::vector<int> last_reader_;
   std::unordered_map<std::string, Lowering> lowered_;
+  Launches launches_;
+  std::unordered_map<size_t, Flattened> whole_reductions_;  // by group
   size_t at_ = 0;
 };
 
@@ -357,7 +403,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     if (report) report->passes.push_back({name, std::chrono::duration<double, std::milli>(now - last).count()});
     last = now;
   };
-  Graph g = decompose(graph);
+  Graph g = decompose(graph, options.adds_guards);
   passed("decompose");
   dump("decompose", g);
   g = simplify(g);

@@ -14,6 +14,7 @@ namespace phlox {
 
 struct CompileOptions {
   bool fuse = true;            // off: every op is a kernel of its own (a test axis)
+  bool adds_guards = false;    // the caller checks the guards that compiling adds to the environment of sizes
   bool keep_loop_text = true;  // for the interpreter and reports
   // Outputs that are new values of inputs: (output, input). They end up in the input's memory: written there in place
   // where nothing reads the old value later, else copied at the end.

@@ -1,5 +1,8 @@
 #include "compile/flatten.h"
 
+#include <utility>
+
+#include "compile/collapse.h"
 #include "loop/builder.h"
 
 namespace phlox {
@@ -91,6 +94,56 @@ std::optional<Flattened> flatten(const Loop& loop) {
   for (const Inst& i : loop.insts)
     if (i.op == Scalar::reduce || i.op == Scalar::scan || i.op == Scalar::checked_index) return std::nullopt;
   return Flattener(loop).run();
+}
+
+// The same loop over one axis, in an order of its values that does not depend on how it came about.
+static Loop in_order_of_use(const Loop& loop, int axis) {
+  LoopCopy copy(loop);
+  copy.to.axes = {loop.axes[size_t(axis)]};
+  copy.to.params = loop.params;
+  const auto visit = [&](auto& self, ValueId v) -> ValueId {
+    if (copy.renamed(v) != no_value) return copy.renamed(v);
+    const Inst& i = loop.insts[v];
+    for (int n = 0; n < i.operand_count; ++n) self(self, i.operand[n]);
+    Inst now = copy.with_renamed_operands(i);
+    if (i.op == Scalar::axis) now.imm = 0;
+    if (i.op == Scalar::reduce) now.axes = 1;
+    copy.rename(v, copy.add(now));
+    return copy.renamed(v);
+  };
+  for (Store s : loop.stores) {
+    s.value = visit(visit, s.value);
+    s.address = visit(visit, s.address);
+    copy.to.stores.push_back(s);
+  }
+  return std::move(copy.to);
+}
+
+std::optional<Flattened> flatten_reduction(const Loop& loop) {
+  const Loop flat = collapse_axes(loop);
+  int axis = -1;
+  for (size_t a = 0; a < flat.axes.size(); ++a) {
+    if (flat.axes[a].extent.is(1)) continue;
+    if (axis >= 0) return std::nullopt;
+    axis = int(a);
+  }
+  if (axis < 0) return std::nullopt;
+  const std::vector<char> live = live_values(flat);
+  for (ValueId v = 0; v < flat.insts.size(); ++v) {
+    const Inst& i = flat.insts[v];
+    if (!live[v]) continue;
+    if (i.op == Scalar::scan || i.op == Scalar::checked_index || i.op == Scalar::dim) return std::nullopt;
+    if (i.op == Scalar::axis && i.imm != axis) return std::nullopt;
+    if (i.op == Scalar::reduce && (i.axes != AxisMask(1) << axis || i.order == Order::chain)) return std::nullopt;
+    if (i.op != Scalar::load) continue;
+    const Affine a = affine_of(flat, i.operand[0]);
+    if (!a.ok || !a.base.is(0) || (!a.terms.empty() && !a.coefficient(axis).is(1))) return std::nullopt;
+  }
+  for (const Store& s : flat.stores)
+    if (s.domain || s.predicate != no_value || s.conflict != Conflict::unique) return std::nullopt;
+  Loop one = in_order_of_use(flat, axis);
+  const Dim extent = std::exchange(one.axes[0].extent, Dim::symbol(0));
+  return Flattened{std::move(one), extent};
 }
 
 }  // namespace phlox

@@ -96,12 +96,14 @@ struct Framer {
     decltype(rest.terms) left;
     for (auto& t : rest.terms)
       if (!(taken >> t.first & 1)) {
-        if (!t.second.is_const() || !loop.axes[size_t(t.first)].extent.is_const()) return false;
+        if (!t.second.is_const()) return false;
         left.push_back(t);
       }
     rest.terms = left;
     std::sort(rest.terms.begin(), rest.terms.end(), [](auto& a, auto& b) { return a.second.value() > b.second.value(); });
     std::sort(windows.begin(), windows.end(), [](auto& a, auto& b) { return a.stride > b.stride; });
+    for (size_t i = 1; i < rest.terms.size(); ++i)
+      if (!loop.axes[size_t(rest.terms[i].first)].extent.is_const()) return false;
     return rest.base.is_const();
   }
 
@@ -109,13 +111,14 @@ struct Framer {
     const Inst& l = loop.insts[load];
     const uint32_t temp = uint32_t(loop.params.size());
     // The temporary: the other axes, then the windows, row-major.
-    int64_t count = 1;
+    Dim count = 1;
     std::vector<int64_t> strides(rest.terms.size() + windows.size());
     for (size_t i = strides.size(); i-- > 0;) {
-      strides[i] = count;
-      count *= i < rest.terms.size() ? loop.axes[size_t(rest.terms[i].first)].extent.value() : windows[i - rest.terms.size()].extent();
+      strides[i] = count.value();  // only the outermost axis may have any size
+      count = count * (i < rest.terms.size() ? loop.axes[size_t(rest.terms[i].first)].extent : Dim(windows[i - rest.terms.size()].extent()));
+      if (i > 0 && count.value() > int64_t(1) << 28) return std::nullopt;
     }
-    if (count > int64_t(1) << 28) return std::nullopt;
+    if (count.is_const() && count.value() > int64_t(1) << 28) return std::nullopt;
     LoopBuilder b;
     for (const Param& p : loop.params) b.param(p.kind == Param::Kind::number ? p.kind : Param::Kind::in, p.dtype);
     b.param(Param::Kind::out, l.dtype);

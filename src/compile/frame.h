@@ -12,10 +12,10 @@ struct Framed {
   Loop copy;      // writes the temporary: parameter loop.params.size()
   Loop rest;      // reads it
   DType dtype;
-  int64_t count;  // elements, with room for a vector more
+  Dim count;      // elements, with room for a vector more
 };
 
-// Of a simplified loop with fixed sizes; nothing where no factor is of that kind or the frame would not pay.
+// Of a simplified loop whose sizes are fixed, but for the outermost axis of the factor (a batch); nothing where no factor is of that kind or the frame would not pay.
 std::optional<Framed> frame_factor(const Loop& loop);
 
 }  // namespace phlox

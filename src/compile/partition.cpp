@@ -7,6 +7,7 @@
 // become buffers, unless computing them again costs less than the memory traffic. At last a contraction joins a cluster
 // of maps that reads it, as its epilogue, when a provider takes the two as one.
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 #include "base/event.h"
@@ -64,7 +65,8 @@ struct Cluster {
   Ints reduced;                      // dims that its reductions remove, with the rank they are counted in
   int reduced_rank = 0;
   std::vector<NodeId> nodes;
-  std::vector<uint64_t> ancestors;   // bit set over clusters
+  std::vector<uint64_t> ancestors;   // bit set over clusters: all that it depends on
+  std::vector<uint32_t> successors;  // clusters that read it directly
   uint32_t merged_into = ~0u;
   bool alone = false;
 };
@@ -135,18 +137,45 @@ class Partitioner {
   }
   // `c` now also depends on `a` and on all that `a` depends on; so does everything that depends on c.
   void add_ancestor(uint32_t c, uint32_t a) {
+    std::vector<uint32_t>& next = clusters_[a].successors;
+    if (std::find(next.begin(), next.end(), c) == next.end()) next.push_back(c);
     if (is_ancestor(a, c)) return;
     std::vector<uint64_t> add = clusters_[a].ancestors;
     if (add.size() <= a / 64) add.resize(a / 64 + 1);
     add[a / 64] |= uint64_t(1) << (a % 64);
-    auto join = [&](uint32_t x) {
-      auto& s = clusters_[x].ancestors;
+    spread(c, add);
+  }
+  // These become ancestors of c and of what depends on it; who has all of them has passed them on before.
+  void spread(uint32_t first, std::span<const uint64_t> add) {
+    std::vector<uint32_t> todo{first};
+    while (!todo.empty()) {
+      const uint32_t c = todo.back();
+      todo.pop_back();
+      std::vector<uint64_t>& s = clusters_[c].ancestors;
       if (s.size() < add.size()) s.resize(add.size());
-      for (size_t i = 0; i < add.size(); ++i) s[i] |= add[i];
-    };
-    join(c);
-    for (uint32_t x = 0; x < clusters_.size(); ++x)
-      if (x != c && clusters_[x].merged_into == ~0u && is_ancestor(c, x)) join(x);
+      uint64_t fresh = 0;
+      for (size_t i = 0; i < add.size(); ++i) {
+        fresh |= add[i] & ~s[i];
+        s[i] |= add[i];
+      }
+      if (!fresh) continue;
+      for (uint32_t next : clusters_[c].successors)
+        if (const uint32_t x = root(next); x != c) todo.push_back(x);
+    }
+  }
+  // Whether something else lies on a way from cluster p to cluster c: then a direct reader of p does.
+  bool between(uint32_t p, uint32_t c) const {
+    for (uint32_t s : clusters_[p].successors)
+      if (const uint32_t x = root(s); x != c && x != p && is_ancestor(x, c)) return true;
+    return false;
+  }
+  // Cluster p becomes part of `home`, which depends on what p did; what read p depends on `home`.
+  void absorb(uint32_t home, uint32_t p) {
+    clusters_[p].merged_into = home;
+    const std::vector<uint64_t> up = clusters_[p].ancestors;
+    spread(home, up);
+    for (size_t i = 0; i < clusters_[p].successors.size(); ++i)
+      if (const uint32_t x = root(clusters_[p].successors[i]); x != home) add_ancestor(x, home);
   }
 
   struct Domain { Dim full, row; bool reduces = false; Ints dims; int rank = 0; };
@@ -188,8 +217,11 @@ class Partitioner {
     std::sort(before.rbegin(), before.rend());
     const Domain d = domain(n);
     uint32_t home = ~0u;
+    // A number made of several reductions is no part of one of them: these can share a launch then.
+    const bool gathers = kind_[n] == NodeKind::map && d.full.is(1) && before.size() > 1;
     if (options_.fuse && kind_[n] != NodeKind::alone && kind_[n] != NodeKind::external)
       for (uint32_t c : before) {
+        if (gathers && !clusters_[c].full.is(1)) continue;
         if (!fits(clusters_[c], d) || clusters_[c].nodes.size() >= 150) continue;
         bool cycle = false;
         for (uint32_t p : before) cycle |= p != c && is_ancestor(c, p);
@@ -215,17 +247,11 @@ class Partitioner {
     if (a.alone || b.alone || b.merged_into != ~0u || a.full != b.full || a.nodes.size() + b.nodes.size() > 150) return;
     if (a.has_row && b.has_row && !(a.row == b.row && a.reduced == b.reduced && a.reduced_rank == b.reduced_rank)) return;
     // A cluster between p and home would end up both before and after the merged one.
-    for (uint32_t x = 0; x < clusters_.size(); ++x)
-      if (x != home && x != p && clusters_[x].merged_into == ~0u && is_ancestor(p, x) && is_ancestor(x, home)) return;
+    if (between(p, home)) return;
     if (!a.has_row && b.has_row) { a.has_row = true; a.row = b.row; a.reduced = b.reduced; a.reduced_rank = b.reduced_rank; }
     a.nodes.insert(a.nodes.end(), b.nodes.begin(), b.nodes.end());
     std::sort(a.nodes.begin(), a.nodes.end());
-    b.merged_into = home;
-    const std::vector<uint64_t> up = b.ancestors;
-    for (uint32_t x = 0; x < up.size() * 64; ++x)
-      if (up[x / 64] >> (x % 64) & 1 && root(x) != home) add_ancestor(home, root(x));
-    for (uint32_t x = 0; x < clusters_.size(); ++x)
-      if (x != home && clusters_[x].merged_into == ~0u && is_ancestor(p, x)) add_ancestor(x, home);
+    absorb(home, p);
   }
 
   // --- buffers
@@ -361,13 +387,6 @@ class Partitioner {
     }
     return changed;
   }
-  // Whether something lies on a way from cluster p to cluster c.
-  bool between(uint32_t p, uint32_t c) const {
-    for (uint32_t x = 0; x < clusters_.size(); ++x)
-      if (x != c && x != p && clusters_[x].merged_into == ~0u && is_ancestor(p, x) && is_ancestor(x, c)) return true;
-    return false;
-  }
-
   // The clusters that read a value: also those that compute again what another one makes of it, without storing that.
   void find_readers(GraphValue v, std::vector<uint32_t>& readers, std::vector<GraphValue>& seen) const {
     if (std::find(seen.begin(), seen.end(), v) != seen.end()) return;
@@ -402,11 +421,7 @@ class Partitioner {
       std::string refusal;
       if (provided(collapse_axes(fuse_loop(g_, outputs, read).loop), target_, refusal)) {
         to.nodes.insert(std::lower_bound(to.nodes.begin(), to.nodes.end(), n), n);
-        clusters_[own].merged_into = c;
-        for (uint32_t x = 0; x < clusters_[own].ancestors.size() * 64; ++x)
-          if (is_ancestor(x, own) && root(x) != c) add_ancestor(c, root(x));
-        for (uint32_t x = 0; x < clusters_.size(); ++x)
-          if (x != c && clusters_[x].merged_into == ~0u && is_ancestor(own, x)) add_ancestor(x, c);
+        absorb(c, own);
         return;
       }
       buffer_[v] = true;

@@ -1,10 +1,11 @@
 // simplify: value numbering on a decomposed graph. Equal calls become one, operations that change nothing vanish,
 // chains of casts that lose nothing collapse. Only rules that keep every bit.
-#include <deque>
+#include <algorithm>
 #include <unordered_map>
 
 #include "compile/compile.h"
 #include "graph/builder.h"
+#include "graph/rewrite.h"
 
 namespace phlox {
 
@@ -14,30 +15,39 @@ bool is_op(const Node& n, const char* name) { return n.op->schema.name == name; 
 
 class Simplifier {
  public:
-  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count()), output_(g.value_count()) {
+  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count(), ~0u), output_(g.value_count()) {
     for (GraphValue v : g.outputs()) output_[v] = true;
   }
 
   Graph run() {
     for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
-    for (const Node& n : g_.nodes()) visit(n);
+    const std::vector<bool> live = used_nodes();
+    seen_.reserve(g_.nodes().size());
+    for (NodeId n = 0; n < live.size(); ++n) if (live[n]) visit(g_.node(n));
     SmallVector<GraphValue, 4> outputs;
     for (GraphValue v : g_.outputs()) outputs.push_back(map_[v]);
     out_.set_outputs(outputs);
+    const std::vector<bool> left = live_nodes(out_);
+    if (std::find(left.begin(), left.end(), false) == left.end()) return std::move(out_);
     return prune(out_);
   }
 
  private:
-  Arg rebind(const Arg& a) {
-    Arg x = a;
-    if (a.kind == ArgKind::value) x.value = map_[a.value];
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(rebind(i));
-      store_.push_back(std::move(items));
-      x.list = store_.back().data();
+  // The nodes that an output needs, when reshape(reshape(x)) is one.
+  std::vector<bool> used_nodes() const {
+    std::vector<bool> live(g_.value_count()), keep(g_.nodes().size());
+    for (GraphValue v : g_.outputs()) live[v] = true;
+    for (NodeId n = NodeId(keep.size()); n-- > 0;) {
+      const Node& node = g_.node(n);
+      for (GraphValue v : node.results) keep[n] = keep[n] || live[v];
+      if (!keep[n]) continue;
+      for_each_value(std::span<const Arg>(node.args), [&](const Arg& a) { live[is_op(node, "prim::reshape") ? behind_reshape(a.value) : a.value] = true; });
     }
-    return x;
+    return keep;
+  }
+  GraphValue behind_reshape(GraphValue v) const {
+    const NodeId n = g_.value(v).node;
+    return n != no_node && is_op(g_.node(n), "prim::reshape") ? behind_reshape(g_.node(n).args[0].value) : v;
   }
 
   const Node* producer(GraphValue v) const {
@@ -70,11 +80,11 @@ class Simplifier {
   }
 
   void visit(const Node& n) {
-    store_.clear();
     SmallVector<Arg, 4> args;
-    for (const Arg& a : n.args) args.push_back(rebind(a));
-    // reshape(reshape(x)) is one reshape; the inner one may then be dead.
-    if (is_op(n, "prim::reshape"))
+    const bool reshape = is_op(n, "prim::reshape");
+    for (const Arg& a : arguments_(n.args, [&](GraphValue v) { return map_[reshape ? behind_reshape(v) : v]; })) args.push_back(a);
+    // What it reads may have become a reshape; the inner one may then be dead.
+    if (reshape)
       if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::reshape")) args[0] = p->args[0];
     GraphValue same;
     if (n.results.size() == 1 && identity(n, args, same)) { map_[n.results[0]] = same; return; }
@@ -102,7 +112,7 @@ class Simplifier {
   Graph out_;
   std::vector<GraphValue> map_;
   std::vector<bool> output_;
-  std::deque<std::vector<Arg>> store_;
+  ArgMap arguments_;
   std::unordered_multimap<uint64_t, NodeId> seen_;
 };
 

@@ -6,6 +6,7 @@
 #include "base/event.h"
 #include "base/json.h"
 #include "base/root.h"
+#include "graph/generalise.h"
 #include "ops/arith.h"
 #include "ops/registry.h"
 #include "transform/vjp.h"
@@ -46,9 +47,7 @@ static Tensor stand_in(Device& device, DType dtype, const Ints& sizes) {
 Tensor Tracer::add_input(const Tensor& real) {
   Tensor t = stand_in(real->device(), real->dtype, real->sizes);
   t->requires_grad = real->requires_grad;
-  values_[t->storage.get()] = graph_.add_input(concrete_type(*real));
-  roots_[t->storage.get()] = t;
-  keep_.push_back(t->storage);
+  learn(t, graph_.add_input(concrete_type(*real)));
   return t;
 }
 
@@ -66,25 +65,27 @@ static Tensor first_base(const Tensor& t) {
   return b;
 }
 
-// The tensor in whose geometry the storage's value is kept; a real storage is captured when it is first met.
-const Tensor& Tracer::root_of(const Tensor& t) {
+// A real storage is captured when it is first met.
+Tracer::Known& Tracer::known(const Tensor& t) {
   Storage* s = t->storage.get();
-  if (auto it = roots_.find(s); it != roots_.end()) return it->second;
+  if (auto it = known_.find(s); it != known_.end()) return it->second;
   if (s->traced)
     fail(ErrorCode::trace, {.op = "compile", .fact = "a tensor of an earlier trace is used", .got = tensor_text(*t),
                             .expected = "tensors made in this call, or real ones",
                             .remedy = "return it from the compiled function instead of keeping it"});
   const Tensor root = first_base(t);
   const GraphValue v = graph_.add_input(concrete_type(*root));
-  values_[s] = v;
+  learn(root, v);
+  Known& k = known_.at(s);
+  k.captured = int(captured_.size());
   captured_.push_back({root, graph_.value(v).index});
-  keep_.push_back(root->storage);
-  return roots_[s] = root;
+  return k;
 }
 
 GraphValue Tracer::value_of(const Tensor& t) {
-  const Tensor& root = root_of(t);
-  if (same_place(*t, *root)) return values_[t->storage.get()];
+  const Known& now = known(t);
+  const Tensor& root = now.root;
+  if (same_place(*t, *root)) return now.value;
   AutogradExtra* e = find_autograd_extra(*t);
   if (e && e->view) {
     const AutogradExtra::View& view = *e->view;
@@ -98,7 +99,7 @@ GraphValue Tracer::value_of(const Tensor& t) {
   if (t->contiguous && root->contiguous && t->offset == root->offset && t->numel() == root->numel() && t->dtype == root->dtype) {
     Dims shape;
     for (int64_t n : t->sizes) shape.push_back(n);
-    return reshape(builder_.wrap(values_[t->storage.get()]), shape).id;
+    return reshape(builder_.wrap(now.value), shape).id;
   }
   fail(ErrorCode::trace, {.op = "compile", .fact = "two tensors share memory in a way that a trace cannot follow",
                           .got = cat(tensor_text(*t), " and ", tensor_text(*root)),
@@ -124,16 +125,14 @@ Tensors Tracer::run(Signature& s, std::span<const CallInput> inputs, const Ints&
     Ints sizes;
     for (Dim d : s.outputs[i].shape) sizes.push_back(evaluate(d, symbol_values));
     Tensor t = stand_in(device, s.outputs[i].dtype, sizes);
-    values_[t->storage.get()] = values[i];
-    roots_[t->storage.get()] = t;
-    keep_.push_back(t->storage);
+    learn(t, values[i]);
     out.push_back(std::move(t));
   }
   return out;
 }
 
 void Tracer::write(const Tensor& dst, const Tensor& src) {
-  const Tensor root = root_of(dst);
+  const Tensor root = known(dst).root;
   if (!root->storage->traced && !root->contiguous)
     fail(ErrorCode::trace, {.op = "copy_", .fact = "a tensor that is not contiguous is changed in a trace", .got = tensor_text(*root),
                             .remedy = "make it contiguous before compiling"});
@@ -143,7 +142,7 @@ void Tracer::write(const Tensor& dst, const Tensor& src) {
   if (!same_place(*dst, *root)) {
     // Through a view: the root keeps its elements outside of it. Which those are, and where the new ones go, is what
     // the gradient of the view says.
-    const GraphValue base = values_[dst->storage.get()];
+    const GraphValue base = known(dst).value;
     const GraphValue seen = value_of(dst);
     const GraphValue outputs[] = {seen}, wrt[] = {base};
     const Val ones = full(builder_, shape, dst->dtype, 1);
@@ -154,8 +153,9 @@ void Tracer::write(const Tensor& dst, const Tensor& src) {
     const Val hit = map(Scalar::ne, covered, full(builder_, covered.shape(), covered.dtype(), 0));
     v = map(Scalar::select, hit, placed, builder_.wrap(base));
   }
-  values_[dst->storage.get()] = v.id;
-  for (Captured& c : captured_) if (c.root->storage == dst->storage) c.mutated = true;
+  Known& now = known(dst);
+  now.value = v.id;
+  if (now.captured >= 0) captured_[size_t(now.captured)].mutated = true;
 }
 
 Tensor Tracer::random_state(Device& d) {
@@ -169,9 +169,7 @@ Tensor Tracer::random_state(Device& d) {
   const Val state = builder_.wrap(graph_.inputs()[size_t(random_input_)]);
   const Val step = map(Scalar::mul, iota(builder_, {2}, 0, DType::i64), full_int(builder_, {2}, DType::i64, random_draws_++));
   Tensor t = stand_in(d, DType::i64, {2});
-  values_[t->storage.get()] = map(Scalar::add, state, step).id;
-  roots_[t->storage.get()] = t;
-  keep_.push_back(t->storage);
+  learn(t, map(Scalar::add, state, step).id);
   return t;
 }
 
@@ -182,7 +180,7 @@ GraphValue Tracer::result(const Tensor& t) {
 
 void Tracer::note_grad(TensorImpl& t) {
   if (t.storage->traced) return;
-  for (GradChange& g : grads_) if (g.leaf.get() == &t) return;
+  if (!noted_.insert(&t).second) return;
   AutogradExtra* e = find_autograd_extra(t);
   grads_.push_back({Tensor::share(&t), e ? e->grad : Tensor()});
 }
@@ -206,7 +204,14 @@ struct CompiledFunction::Entry {
   size_t results = 0;
   std::vector<int> result_argument;  // a result that is an argument or captured tensor itself: -1 none
   int draws = 0;
-  uint64_t graph_hash = 0;
+  // Sizes of the arguments that are symbols of the program, each by the first place where it is found.
+  struct SizePlace { uint32_t input; int dim; };
+  std::vector<SizePlace> symbols;
+  DimEnv env;                        // what compiling took for granted about them
+  Graph symbolic;                    // to compare with, where there are symbols
+  // The sizes that it was traced at.
+  struct Seen { Ints sizes; uint64_t graph_hash; int calls = 0; bool refused = false; };
+  std::vector<Seen> seen;
   Ref<Executable> executable;
   CompileReport report;
   double trace_ms = 0, compile_ms = 0, load_ms = 0;
@@ -221,7 +226,14 @@ using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point t) { return std::chrono::duration<double, std::milli>(Clock::now() - t).count(); }
 }  // namespace
 
-std::unique_ptr<CompiledFunction::Entry> CompiledFunction::trace(const std::vector<Tensor>& inputs, bool compile) {
+// A trace at some sizes, not compiled yet.
+struct CompiledFunction::Traced {
+  std::unique_ptr<Entry> entry;
+  Graph graph;
+  std::vector<std::pair<uint32_t, uint32_t>> donate;
+};
+
+CompiledFunction::Traced CompiledFunction::trace(const std::vector<Tensor>& inputs) {
   auto entry = std::make_unique<Entry>();
   const auto start = Clock::now();
   DimEnv env;
@@ -260,65 +272,159 @@ std::unique_ptr<CompiledFunction::Entry> CompiledFunction::trace(const std::vect
     outputs.push_back(v);
   }
   t.graph().set_outputs(outputs);
+  std::vector<uint32_t> capture_of(t.graph().inputs().size());
+  for (uint32_t k = 0; k < t.captured().size(); ++k) capture_of[t.captured()[k].input] = k;
   for (GraphValue v : t.graph().inputs()) {
     const uint32_t index = t.graph().value(v).index;
     if (index < inputs.size()) { entry->sources.push_back({Entry::Source::argument, index}); continue; }
     if (int(index) == t.random_input()) { entry->sources.push_back({Entry::Source::random, 0}); continue; }
-    for (uint32_t k = 0; k < t.captured().size(); ++k)
-      if (t.captured()[k].input == index) entry->sources.push_back({Entry::Source::capture, k});
+    entry->sources.push_back({Entry::Source::capture, capture_of[index]});
   }
   entry->draws = t.random_draws();
-  const Graph g = prune(t.graph());
-  entry->graph_hash = hash_of(g);
+  entry->seen.push_back({{}, hash_of(t.graph())});
   entry->trace_ms = ms_since(start);
-  if (!compile) return entry;
-
-  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
-  CompileOptions options;
-  options.donate = std::move(donate);
-  const auto compiling = Clock::now();
-  Ref<Program> program = compile_graph(g, device.target(), options, &entry->report);
-  entry->compile_ms = ms_since(compiling);
-  const auto loading = Clock::now();
-  entry->executable = make_executable(std::move(program), device);
-  entry->load_ms = ms_since(loading);
-  return entry;
+  return {std::move(entry), std::move(t.graph()), std::move(donate)};
 }
 
-CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& inputs) {
-  for (auto& e : entries_) {
-    if (e->inputs.size() != inputs.size() || e->grad_mode != grad_enabled()) continue;
-    bool fits = true;
-    for (size_t i = 0; fits && i < inputs.size(); ++i)
-      fits = e->inputs[i].type == concrete_type(*inputs[i]) && e->inputs[i].requires_grad == inputs[i]->requires_grad;
-    for (auto& c : e->captured) fits = fits && c.type == concrete_type(*c.root);
-    for (auto& g : e->grads) fits = fits && (g.defined_before == bool(autograd_extra(*g.leaf).grad) || g.output >= 0);
-    if (!fits) continue;
-    if (e->calls == 1) {
-      const auto again = trace(inputs, false);
-      if (again->graph_hash != e->graph_hash)
-        fail(ErrorCode::trace, {.op = name_, .fact = "tracing it again gave another graph: it depends on state that is no tensor",
-                                .expected = "the same calls at every run",
-                                .remedy = "keep changing state in tensors (a step count, a learning rate), or pass it in"});
+std::unique_ptr<CompiledFunction::Entry> CompiledFunction::compile(Traced traced, Device& device) {
+  Entry& e = *traced.entry;
+  CompileOptions options;
+  options.donate = std::move(traced.donate);
+  options.adds_guards = true;
+  const DimEnvScope scope(e.env);
+  const auto compiling = Clock::now();
+  Ref<Program> program = compile_graph(traced.graph, device.target(), options, &e.report);
+  e.compile_ms = ms_since(compiling);
+  const auto loading = Clock::now();
+  e.executable = make_executable(std::move(program), device);
+  e.load_ms = ms_since(loading);
+  if (!e.symbols.empty()) e.symbolic = std::move(traced.graph);
+  return std::move(traced.entry);
+}
+
+namespace {
+
+// A type with symbols against one without: their values, where nothing else differs.
+bool match(const TensorType& pattern, const TensorType& t, Ints& sizes) {
+  if (pattern.dtype != t.dtype || pattern.device != t.device || pattern.rank() != t.rank() || !(pattern.strides == t.strides)) return false;
+  for (int d = 0; d < t.rank(); ++d)
+    if (const int id = pattern.shape[d].symbol_id(); id >= 0 && sizes[size_t(id)] < 0) sizes[size_t(id)] = t.shape[d].value();
+  for (int d = 0; d < t.rank(); ++d) if (evaluate(pattern.shape[d], sizes) != t.shape[d].value()) return false;
+  return true;
+}
+
+// An argument of a trace that has sizes only.
+Tensor of_type(const TensorType& type, Device& device, bool requires_grad) {
+  Ints sizes;
+  for (Dim d : type.shape) sizes.push_back(d.value());
+  Tensor t = stand_in(device, type.dtype, sizes);
+  t->requires_grad = requires_grad;
+  return t;
+}
+
+}  // namespace
+
+bool CompiledFunction::fits(Entry& e, const std::vector<Tensor>& inputs, Ints& sizes) {
+  if (e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled()) return false;
+  sizes.assign(e.symbols.size(), -1);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (e.inputs[i].requires_grad != inputs[i]->requires_grad || !match(e.inputs[i].type, concrete_type(*inputs[i]), sizes)) return false;
+  for (auto& c : e.captured) if (c.type != concrete_type(*c.root)) return false;
+  for (auto& g : e.grads) if (g.defined_before != bool(autograd_extra(*g.leaf).grad) && g.output < 0) return false;
+  return e.env.guards_hold(sizes);
+}
+
+// The arguments differ from those of an entry in sizes alone: its graph and theirs as one, or as it is where they have
+// other differences.
+CompiledFunction::Traced CompiledFunction::trace_for_sizes(const std::vector<Tensor>& inputs) {
+  Traced now = trace(inputs);
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    const Entry& e = **it;
+    if (!e.symbols.empty() || e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled()) continue;
+    std::vector<SymbolSample> samples;
+    std::vector<Entry::SizePlace> places;
+    bool same = true;
+    for (uint32_t i = 0; same && i < inputs.size(); ++i) {
+      const TensorType &a = e.inputs[i].type, &b = now.entry->inputs[i].type;
+      same = a.dtype == b.dtype && a.rank() == b.rank() && a.device == b.device && a.strides == b.strides &&
+             e.inputs[i].requires_grad == now.entry->inputs[i].requires_grad;
+      for (int d = 0; same && d < a.rank(); ++d) {
+        if (a.shape[d] == b.shape[d]) continue;
+        same = a.strides.empty();
+        const SymbolSample s{a.shape[d].value(), b.shape[d].value()};
+        const auto explains = [&](const SymbolSample& x) { return x.a && s.a % x.a == 0 && s.a / x.a * x.b == s.b; };
+        if (std::any_of(samples.begin(), samples.end(), explains)) continue;
+        samples.push_back(s);
+        places.push_back({i, d});
+      }
     }
-    return *e;
+    if (!same || samples.empty()) continue;
+    std::vector<Tensor> before;
+    for (size_t i = 0; i < inputs.size(); ++i) before.push_back(of_type(e.inputs[i].type, inputs[i]->device(), inputs[i]->requires_grad));
+    const Traced first = trace(before);
+    Graph symbolic;
+    std::string why;
+    if (!generalise(first.graph, now.graph, samples, symbolic, why)) {
+      emit_event(EventKind::recompile, name_, cat("no program for all sizes: ", why));
+      continue;
+    }
+    Entry& r = *now.entry;
+    r.symbols = std::move(places);
+    for (const SymbolSample& s : samples) {
+      r.env.new_symbol(s.b);
+      r.seen[0].sizes.push_back(s.b);
+    }
+    for (size_t i = 0; i < r.inputs.size(); ++i) r.inputs[i].type = symbolic.type(symbolic.inputs()[i]);
+    now.graph = std::move(symbolic);
+    return now;
+  }
+  return now;
+}
+
+CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& inputs, Ints& sizes) {
+  const auto changed = [&] {
+    fail(ErrorCode::trace, {.op = name_, .fact = "tracing it again gave another graph: it depends on state that is no tensor",
+                            .expected = "the same calls at every run",
+                            .remedy = "keep changing state in tensors (a step count, a learning rate), or pass it in"});
+  };
+  std::string reason = "other types";
+  for (auto& e : entries_) {
+    if (!fits(*e, inputs, sizes)) continue;
+    const auto known = std::find_if(e->seen.begin(), e->seen.end(), [&](const Entry::Seen& s) { return s.sizes == sizes; });
+    if (known != e->seen.end()) {
+      if (known->refused) continue;
+      if (known->calls == 1 && hash_of(trace(inputs).graph) != known->graph_hash) changed();
+      return *e;
+    }
+    const Traced t = trace(inputs);
+    Entry::Seen seen{sizes, hash_of(t.graph), 1};
+    seen.refused = !same_at(e->symbolic, t.graph, sizes, reason);
+    e->seen.push_back(seen);
+    if (!seen.refused) return *e;
+    reason = cat("it is not the same at these sizes: ", reason);
   }
   if (!entries_.empty())
-    emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1));
-  entries_.push_back(trace(inputs, true));
+    emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1, ": ", reason));
+  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
+  entries_.push_back(compile(trace_for_sizes(inputs), device));
   Entry& e = *entries_.back();
+  sizes = e.seen[0].sizes;
   emit_event(EventKind::compile, name_, cat(e.report.graph_nodes, " ops, ", e.report.kernels, " kernels (", e.report.unique_kernels,
              " different), trace ", int(e.trace_ms), " ms, compile ", int(e.compile_ms), " ms, code ", int(e.load_ms), " ms"));
   return e;
 }
 
-void CompiledFunction::prepare(const std::vector<Tensor>& inputs) { find(inputs); }
+void CompiledFunction::prepare(const std::vector<Tensor>& inputs) {
+  Ints sizes;
+  find(inputs, sizes);
+}
 
 std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
   if (Tracer::current()) return f_(inputs);  // inside another trace it is just a function
-  Entry& e = find(inputs);
+  Ints sizes;
+  Entry& e = find(inputs, sizes);
   const Program& p = e.executable->program();
-  const Executable::Plan& plan = e.executable->plan({});
+  const Executable::Plan& plan = e.executable->plan(sizes);
   Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
   SmallVector<void*, 16> in, out;
   SmallVector<int64_t, 16> numbers(e.sources.size());
@@ -344,6 +450,7 @@ std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
   }
   e.executable->run(plan, in, numbers, out, 0);
   ++e.calls;
+  for (Entry::Seen& s : e.seen) s.calls += s.sizes == sizes;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
     if (p.output_alias[i] < 0) continue;
     auto& [source, index] = e.sources[size_t(p.output_alias[i])];
@@ -360,7 +467,7 @@ std::string CompiledFunction::report() const {
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& e = *entries_[i];
     s += cat(i ? ", " : "", "{\"ops\": ", e.report.graph_nodes, ", \"launches\": ", e.report.kernels, ", \"kernels\": ",
-             e.report.unique_kernels, ", \"steps\": ", e.report.steps, ", \"trace_ms\": ", e.trace_ms, ", \"compile_ms\": ",
+             e.report.unique_kernels, ", \"symbols\": ", e.symbols.size(), ", \"steps\": ", e.report.steps, ", \"trace_ms\": ", e.trace_ms, ", \"compile_ms\": ",
              e.compile_ms, ", \"code_ms\": ", e.load_ms, ", \"calls\": ", e.calls, ", \"passes\": {");
     for (size_t k = 0; k < e.report.passes.size(); ++k)
       s += cat(k ? ", " : "", "\"", e.report.passes[k].name, "\": ", e.report.passes[k].ms);

@@ -6,10 +6,15 @@
 // gradients are on, and of each captured tensor its type and whether .grad is defined. State that is no tensor is frozen
 // into the trace; the second call with equal guards traces again and compares, so that frozen state that changed is an
 // error, not a wrong result.
+//
+// When arguments come with a second size, the function is traced at both sizes and the two graphs become one whose sizes
+// are symbols (graph/generalise.h): its program serves other sizes too. The first call at every further size traces and
+// compares with it, which is exact; only where they differ another program is compiled, with an event that says why.
 #pragma once
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "compile/compile.h"
 #include "eager/call.h"
@@ -38,22 +43,24 @@ class Tracer {
   Graph& graph() { return graph_; }
   std::vector<Captured>& captured() { return captured_; }
   std::vector<GradChange>& grads() { return grads_; }
-  GraphValue storage_value(const Storage* s) const { return values_.at(s); }
+  GraphValue storage_value(const Storage* s) const { return known_.at(s).value; }
   int random_input() const { return random_input_; }
   int random_draws() const { return random_draws_; }
   void close();                           // undoes what the trace did to real tensors' .grad
 
  private:
-  const Tensor& root_of(const Tensor& t);
+  // What a storage holds now, and the tensor in whose geometry that is kept.
+  struct Known { GraphValue value; Tensor root; Ref<Storage> storage; int captured = -1; };
+  Known& known(const Tensor& t);
+  void learn(const Tensor& root, GraphValue v) { known_.insert_or_assign(root->storage.get(), Known{v, root, root->storage}); }
   bool same_place(const TensorImpl& a, const TensorImpl& b) const;
 
   Graph graph_;
   GraphBuilder builder_;
-  std::unordered_map<const Storage*, GraphValue> values_;
-  std::unordered_map<const Storage*, Tensor> roots_;
+  std::unordered_map<const Storage*, Known> known_;
   std::vector<Captured> captured_;
   std::vector<GradChange> grads_;
-  std::vector<Ref<Storage>> keep_;
+  std::unordered_set<const TensorImpl*> noted_;
   int random_input_ = -1, random_draws_ = 0;
   uint32_t groups_ = 0;
   Tracer* previous_;
@@ -69,8 +76,12 @@ class CompiledFunction : public RefCounted {
 
  private:
   struct Entry;
-  Entry& find(const std::vector<Tensor>& inputs);
-  std::unique_ptr<Entry> trace(const std::vector<Tensor>& inputs, bool compile);
+  struct Traced;
+  Entry& find(const std::vector<Tensor>& inputs, Ints& sizes);
+  bool fits(Entry& e, const std::vector<Tensor>& inputs, Ints& sizes);
+  Traced trace(const std::vector<Tensor>& inputs);
+  Traced trace_for_sizes(const std::vector<Tensor>& inputs);
+  std::unique_ptr<Entry> compile(Traced traced, Device& device);
 
   TraceFn f_;
   std::string name_;

@@ -22,7 +22,7 @@ class CPrinter final : public Printer, public HelperSink {
     width_.assign(k.insts.size(), 0);
   }
 
-  std::string run(std::string_view entry) {
+  std::string run(std::string_view entry, bool list) {
     body();
     std::string params;
     for (size_t p = 0; p < k_.params.size(); ++p) {
@@ -34,11 +34,31 @@ class CPrinter final : public Printer, public HelperSink {
     s += types_;
     s += helpers_;
     // Without the attribute, 512-bit vectors are split on targets that prefer 256 bits.
-    if (target_.vector_bits >= 512) s += "#ifdef __clang__\n__attribute__((min_vector_width(512)))\n#endif\n";
-    return cat(s, "void ", entry, "(const u64* w, i64 begin, i64 end) {\n", params, out_, "}\n");
+    const std::string_view width = target_.vector_bits >= 512 ? "#ifdef __clang__\n__attribute__((min_vector_width(512)))\n#endif\n" : "";
+    const std::string text = cat("(const u64* w, i64 begin, i64 end) {\n", params, out_, "}\n");
+    if (!list) return cat(s, width, "void ", entry, text);
+    return cat(s, width, "static inline __attribute__((always_inline)) void ", entry, "_one", text, width, list_entry(entry));
   }
 
  private:
+  // The row of the first item by halving, then row after row.
+  std::string list_entry(std::string_view entry) const {
+    const size_t row = k_.words.size() + 1;
+    return cat("void ", entry, "(const u64* w, i64 begin, i64 end) {\n"
+               "  i64 row = 0, last = (i64)w[0];\n"
+               "  while (last - row > 1) {\n"
+               "    const i64 m = (row + last) / 2;\n"
+               "    if ((i64)w[1 + m * ", row, "] <= begin) row = m; else last = m;\n"
+               "  }\n"
+               "  for (; begin < end; ++row) {\n"
+               "    const u64* r = w + 1 + row * ", row, ";\n"
+               "    i64 to = (i64)r[", row, "];\n"
+               "    if (to > end) to = end;\n"
+               "    if (begin < to) { ", entry, "_one(r + 1, begin - (i64)r[0], to - (i64)r[0]); begin = to; }\n"
+               "  }\n"
+               "}\n");
+  }
+
   // --- types and masks
   std::string type_name(KType t) override {
     if (t.lanes == 1) return scalar_type(t.dtype);
@@ -365,8 +385,8 @@ class CPrinter final : public Printer, public HelperSink {
 
 }  // namespace
 
-std::string emit_c(const Kernel& k, const Target& target, std::string_view entry) {
-  return CPrinter(k, target).run(entry);
+std::string emit_c(const Kernel& k, const Target& target, std::string_view entry, int rows) {
+  return CPrinter(k, target).run(entry, rows > 0);
 }
 
 }  // namespace phlox

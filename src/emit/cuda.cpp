@@ -52,7 +52,8 @@ class CudaPrinter final : public Printer {
     PHLOX_CHECK(k.register_lanes == 1, "a CUDA kernel has registers of one lane");
   }
 
-  std::string run(std::string_view entry) {
+  std::string run(std::string_view entry, int rows) {
+    rows_ = rows;
     body();
     std::string params;
     for (size_t p = 0; p < k_.params.size(); ++p) {
@@ -60,14 +61,27 @@ class CudaPrinter final : public Printer {
       const char* c = k_.params[p].written ? "" : "const ";
       params += cat("  ", c, t, "* const p", p, " = (", c, t, "*)words.w[", k_.params[p].word, "];\n");
     }
-    const std::string words = cat("words_", k_.words.size());
+    const size_t row = k_.words.size() + 1, count = rows ? 2 + size_t(rows) * row : k_.words.size();
+    const std::string words = cat("words_", count);
     return cat(guarded("PHLOX_CUDA", prologue), helpers_,
-               guarded(cat("PHLOX_", words), cat("struct ", words, " { unsigned long long w[", std::max<size_t>(1, k_.words.size()), "]; };\n")),
-               "extern \"C\" __global__ void __launch_bounds__(", k_.threads, ") ", entry, "(const __grid_constant__ ", words, " words) {\n",
-               params, out_, "}\n");
+               guarded(cat("PHLOX_", words), cat("struct ", words, " { unsigned long long w[", std::max<size_t>(1, count), "]; };\n")),
+               "extern \"C\" __global__ void __launch_bounds__(", k_.threads, ") ", entry, "(const __grid_constant__ ", words, rows ? " list) {\n" : " words) {\n",
+               rows ? find_row(row) : "", params, out_, "}\n");
   }
 
  private:
+  // The block's row of a list by halving.
+  static std::string find_row(size_t row) {
+    return cat("  i64 row = 0, last = (i64)list.w[0];\n"
+               "  while (last - row > 1) {\n"
+               "    const i64 m = (row + last) / 2;\n"
+               "    if ((i64)list.w[1 + m * ", row, "] <= (i64)blockIdx.x) row = m; else last = m;\n"
+               "  }\n"
+               "  const i64 item = (i64)blockIdx.x - (i64)list.w[1 + row * ", row, "];\n"
+               "  const struct { const unsigned long long* w; } words = {list.w + 2 + row * ", row, "};\n");
+  }
+  std::string item() const { return rows_ ? "item" : "(i64)blockIdx.x"; }
+
   std::string type_name(KType t) override { return is_bool(t.dtype) ? "bool" : scalar_type(t.dtype); }
   bool waits(const KInst& i) const override { return Printer::waits(i) && i.op != KOp::shuffle_xor && !accesses_memory(i.op) && i.op != KOp::local_load && i.op != KOp::local_store; }
   std::string loop_hint(const KInst& i) const override {
@@ -83,8 +97,8 @@ class CudaPrinter final : public Printer {
       case KOp::constant: return define(v, 0, i.type, literal(i.type.dtype, i.imm));
       case KOp::splat: return define(v, 0, i.type, o(i, 0));
       case KOp::word: return define(v, 0, i.type, word(i));
-      case KOp::item_begin: return define(v, 0, i.type, "(i64)blockIdx.x");
-      case KOp::item_end: return define(v, 0, i.type, "(i64)blockIdx.x + 1");
+      case KOp::item_begin: return define(v, 0, i.type, item());
+      case KOp::item_end: return define(v, 0, i.type, item() + " + 1");
       case KOp::block_id: return define(v, 0, i.type, cat("(i64)blockIdx.", "xyz"[i.imm]));
       case KOp::thread_id: return define(v, 0, i.type, cat("(i64)threadIdx.", "xyz"[i.imm]));
       case KOp::scalar: return define(v, part, i.type, scalar(i, part));
@@ -266,14 +280,15 @@ class CudaPrinter final : public Printer {
       line_of("((", w.type, "*)&", at(i, 0), ")[", c, "] = ", w.bytes <= 4 ? cat("(", w.type, ")(", s, ")") : cat("make_", w.type, "(", s, ")"), ";");
     }
   }
+  int rows_ = 0;  // of a list
 };
 
 }  // namespace
 
-std::string emit_cuda(const Kernel& k, std::string_view entry) { return CudaPrinter(k).run(entry); }
+std::string emit_cuda(const Kernel& k, std::string_view entry, int rows) { return CudaPrinter(k).run(entry, rows); }
 
-std::string emit_kernel(const Kernel& k, const Target& target, std::string_view entry) {
-  return target.kind == DeviceKind::cuda ? emit_cuda(k, entry) : emit_c(k, target, entry);
+std::string emit_kernel(const Kernel& k, const Target& target, std::string_view entry, int rows) {
+  return target.kind == DeviceKind::cuda ? emit_cuda(k, entry, rows) : emit_c(k, target, entry, rows);
 }
 
 }  // namespace phlox

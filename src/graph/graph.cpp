@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "graph/rewrite.h"
 
 namespace phlox {
 
@@ -89,7 +90,7 @@ SmallVector<GraphValue, 2> inline_graph(Graph& to, const Graph& from, std::span<
   return outputs;
 }
 
-Graph prune(const Graph& g) {
+std::vector<bool> live_nodes(const Graph& g) {
   std::vector<bool> live(g.value_count());
   for (GraphValue v : g.outputs()) live[v] = true;
   std::vector<bool> keep(g.nodes().size());
@@ -98,22 +99,25 @@ Graph prune(const Graph& g) {
     for (GraphValue v : node.results) keep[n] = keep[n] || live[v];
     if (keep[n]) for_each_value(std::span<const Arg>(node.args), [&](const Arg& a) { live[a.value] = true; });
   }
+  return keep;
+}
+
+Graph prune(const Graph& g) {
+  const std::vector<bool> keep = live_nodes(g);
   Graph r;
-  std::vector<GraphValue> map(g.value_count());
+  std::vector<GraphValue> map(g.value_count(), ~0u);
   for (GraphValue v : g.inputs()) map[v] = r.add_input(g.type(v), g.is_number(v));
-  std::deque<std::vector<Arg>> store;
+  ArgMap arguments;
+  SmallVector<TensorType, 2> types;
   for (size_t n = 0; n < g.nodes().size(); ++n) {
     if (!keep[n]) continue;
     const Node& node = g.nodes()[n];
-    SmallVector<Arg, 4> args;
-    for (const Arg& a : node.args) args.push_back(rebind(a, map, {}, store));
-    SmallVector<TensorType, 2> types;
+    types.clear();
     for (GraphValue v : node.results) types.push_back(g.type(v));
     r.current_group = node.group;
     r.current_location = node.location;
-    const NodeId id = r.add_node(*node.op, args, types);
+    const NodeId id = r.add_node(*node.op, arguments(node.args, [&](GraphValue v) { return map[v]; }), types);
     for (size_t i = 0; i < node.results.size(); ++i) map[node.results[i]] = r.node(id).results[i];
-    store.clear();
   }
   SmallVector<GraphValue, 2> outputs;
   for (GraphValue v : g.outputs()) outputs.push_back(map[v]);
@@ -122,10 +126,23 @@ Graph prune(const Graph& g) {
 }
 
 uint64_t hash_of(const Graph& g) {
+  const std::vector<bool> live = live_nodes(g);
+  std::vector<GraphValue> number(g.value_count(), ~0u);  // as in a graph without dead nodes
+  GraphValue next = 0;
   uint64_t h = g.inputs().size();
-  for (GraphValue v : g.inputs()) h = combine(h, combine(hash_of(g.type(v)), g.is_number(v)));
-  for (const Node& n : g.nodes()) h = combine(combine(h, n.op->id), combine(hash_args(n.args), n.group));
-  for (GraphValue v : g.outputs()) h = combine(h, v);
+  for (GraphValue v : g.inputs()) {
+    number[v] = next++;
+    h = combine(h, combine(hash_of(g.type(v)), g.is_number(v)));
+  }
+  ArgMap arguments;
+  for (size_t n = 0; n < live.size(); ++n) {
+    if (!live[n]) continue;
+    const Node& node = g.nodes()[n];
+    const uint64_t args = hash_args(arguments(node.args, [&](GraphValue v) { return number[v]; }));
+    h = combine(combine(h, node.op->id), combine(args, node.group));
+    for (GraphValue v : node.results) number[v] = next++;
+  }
+  for (GraphValue v : g.outputs()) h = combine(h, number[v]);
   return h;
 }
 

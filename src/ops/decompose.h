@@ -6,6 +6,7 @@
 
 namespace phlox {
 
-Graph decompose(const Graph& g);
+// `adds_guards`: the caller checks guards that this adds to the environment of sizes.
+Graph decompose(const Graph& g, bool adds_guards = false);
 
 }  // namespace phlox

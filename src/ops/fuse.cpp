@@ -13,7 +13,7 @@ namespace {
 
 class Fuser : public ElementSource {
  public:
-  Fuser(const Graph& g, const std::vector<bool>& is_buffer) : g_(g), is_buffer_(is_buffer), param_(g.value_count(), ~0u) {}
+  Fuser(const Graph& g, const std::vector<bool>& is_buffer) : g_(g), is_buffer_(is_buffer) {}
 
   FusedLoop run(std::span<const GraphValue> outputs) {
     // Values of higher rank first, so that the axes of smaller ones are found among theirs.
@@ -99,12 +99,14 @@ class Fuser : public ElementSource {
 
   Sv load(GraphValue v, std::span<const Sv> index, Sv predicate) {
     const TensorType& t = g_.type(v);
-    if (param_[v] == ~0u) {
-      param_[v] = b_.param(number(v) ? Param::Kind::number : Param::Kind::in, t.dtype);
+    size_t i = 0;  // a loop has few inputs
+    while (i < result_.inputs.size() && result_.inputs[i] != v) ++i;
+    if (i == result_.inputs.size()) {
+      params_.push_back(b_.param(number(v) ? Param::Kind::number : Param::Kind::in, t.dtype));
       result_.inputs.push_back(v);
     }
-    if (number(v)) return b_.number(param_[v]);
-    const Sv s = b_.load(param_[v], b_.linear(index, strides_of(t)), predicate);
+    if (number(v)) return b_.number(params_[i]);
+    const Sv s = b_.load(params_[i], b_.linear(index, strides_of(t)), predicate);
     return b_.cast(s, compute_dtype(t.dtype));
   }
 
@@ -142,7 +144,7 @@ class Fuser : public ElementSource {
 
   const Graph& g_;
   const std::vector<bool>& is_buffer_;
-  std::vector<uint32_t> param_;
+  std::vector<uint32_t> params_;  // of the inputs
   LoopBuilder b_;
   FusedLoop result_;
   std::unordered_multimap<uint64_t, Memo> memo_;

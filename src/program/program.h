@@ -35,6 +35,7 @@ struct Program : RefCounted {
     std::string entry;                   // "k_" and hex digits: a name by content
     std::string source;                  // the target text
     std::string loop_text;               // what it computes, for the interpreter and for people
+    bool list = false;                   // runs a list of calls in one launch: Step::rows
     bool part = false;                   // of a loop that several kernels compute: the first one has the text of all
     std::vector<KernelWord> words;
     Dim items = 1;                       // work items of a launch
@@ -46,6 +47,7 @@ struct Program : RefCounted {
   struct Step {
     enum class Kind : uint8_t { launch, copy, native } kind;
     uint32_t kernel = 0;                 // launch
+    uint32_t rows = 1;                   // launch of a list kernel: calls; buffers and sizes are those of one after another
     std::vector<uint32_t> buffers;       // launch: by kernel parameter; copy: dst, src; native: results, then operands
     std::vector<Dim> sizes;              // launch: values of the kernel's own symbols; empty: they are the program's. native: its own
     Dim bytes = 0;                       // copy

@@ -61,6 +61,41 @@ void lay_out(const Program& p, std::span<const int64_t> bytes, std::vector<int64
   }
 }
 
+// A piece of work should take at least a few microseconds.
+int64_t grain_of(const Program::Kernel& k) { return std::max<int64_t>(1, int64_t(4000 / std::max(k.item_cost, 1.0))); }
+
+// The words of a list: emit/emit.h.
+Executable::StepPlan plan_list(const Program& p, const Program::Step& s, const Ints& symbols) {
+  const Program::Kernel& k = p.kernels[s.kernel];
+  const size_t buffers = s.buffers.size() / s.rows, sizes = s.sizes.size() / s.rows;
+  Executable::StepPlan sp;
+  sp.words.push_back(s.rows);
+  for (size_t row = 0; row < s.rows; ++row) {
+    Ints own;
+    for (size_t i = 0; i < sizes; ++i) own.push_back(evaluate(s.sizes[row * sizes + i], symbols));
+    if (!sizes) own = symbols;
+    sp.words.push_back(uint64_t(sp.items));
+    for (const Program::KernelWord& word : k.words) {
+      const uint32_t at = uint32_t(sp.words.size());
+      sp.words.push_back(0);
+      const uint32_t buffer = s.buffers[row * buffers + word.param];
+      switch (word.kind) {
+        case Program::KernelWord::Kind::pointer: sp.pointers.push_back({at, buffer}); break;
+        case Program::KernelWord::Kind::dim: sp.words[at] = uint64_t(evaluate(word.dim, own)); break;
+        case Program::KernelWord::Kind::number: sp.numbers.push_back({at, p.buffers[buffer].index}); break;
+        default: PHLOX_CHECK(false, "a list kernel with a status or scratch word");
+      }
+    }
+    sp.items += std::max<int64_t>(evaluate(k.items, own), 0);
+    if (sizes || row == 0) for (int64_t n : own) sp.sizes.push_back(n);
+  }
+  sp.words.push_back(uint64_t(sp.items));
+  sp.threads = k.threads;
+  sp.shared_bytes = k.shared_bytes;
+  sp.grain = grain_of(k);
+  return sp;
+}
+
 }  // namespace
 
 std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) const {
@@ -90,6 +125,10 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
     if (s.kind == Program::Step::Kind::copy) sp.bytes = evaluate(s.bytes, symbols);
     if (s.kind == Program::Step::Kind::launch) {
       const Program::Kernel& k = p.kernels[s.kernel];
+      if (k.list) {
+        plan->steps.push_back(plan_list(p, s, symbols));
+        continue;
+      }
       Ints own;  // a kernel that serves several shapes has symbols of its own
       for (Dim d : s.sizes) own.push_back(evaluate(d, symbols));
       const Ints& sizes = s.sizes.empty() ? symbols : own;
@@ -109,8 +148,7 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
       sp.shared_bytes = k.shared_bytes;
       sp.sizes = sizes;
       sp.scratch_bytes = std::max<int64_t>(evaluate(k.scratch_bytes, sizes), 0);
-      // A piece of work should take at least a few microseconds.
-      sp.grain = std::max<int64_t>(1, int64_t(4000 / std::max(k.item_cost, 1.0)));
+      sp.grain = grain_of(k);
     }
     plan->steps.push_back(std::move(sp));
   }
@@ -228,14 +266,18 @@ void Executable::interpret(const StepPlan& sp, const Program::Step& step, std::s
     if (!loops_[step.kernel]) loops_[step.kernel] = std::make_unique<Loop>(parse_loop(k.loop_text));
   }
   const Loop& loop = *loops_[step.kernel];
-  std::vector<void*> pointers;
-  std::vector<int64_t> bits;
-  for (size_t i = 0; i < loop.params.size(); ++i) {
-    const Program::Buffer& b = program_->buffers[step.buffers[i]];
-    pointers.push_back(buffers[step.buffers[i]]);
-    bits.push_back(loop.params[i].kind == Param::Kind::number ? numbers[b.index] : 0);
+  const size_t per_row = step.buffers.size() / step.rows, own = step.sizes.size() / step.rows;
+  for (size_t row = 0; row < step.rows; ++row) {
+    std::vector<void*> pointers;
+    std::vector<int64_t> bits;
+    for (size_t i = 0; i < loop.params.size(); ++i) {
+      const uint32_t buffer = step.buffers[row * per_row + i];
+      pointers.push_back(buffers[buffer]);
+      bits.push_back(loop.params[i].kind == Param::Kind::number ? numbers[program_->buffers[buffer].index] : 0);
+    }
+    const std::span<const int64_t> all = sp.sizes, symbols = own ? all.subspan(row * own, own) : all;
+    interpret_loop(loop, {.pointers = pointers, .numbers = bits, .symbols = symbols, .status = status});
   }
-  interpret_loop(loop, {.pointers = pointers, .numbers = bits, .symbols = sp.sizes, .status = status});
 }
 
 void Executable::run_native(const Program::Step& step, const Plan& plan, std::span<void* const> buffers, StreamId stream) {

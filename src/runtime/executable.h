@@ -30,7 +30,7 @@ class Executable : public RefCounted {
     int32_t status_word = -1, scratch_word = -1;
     int64_t items = 0, grain = 1, bytes = 0, scratch_bytes = 0;
     uint32_t threads = 1, shared_bytes = 0;  // of a block (cuda)
-    Ints sizes;                         // what the kernel's symbols are here
+    Ints sizes;                         // what the kernel's symbols are here; of a list, one row after another
   };
   struct Plan {
     Ints symbols;

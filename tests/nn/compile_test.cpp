@@ -53,8 +53,9 @@ TEST(Compile, train_flags_have_programs_of_their_own) {
 }
 
 // Two equal models, one stepped eagerly and one compiled, from equal states of the generator.
+// Returns the report of the compiled one.
 template <class Model, class MakeBatch, class Loss>
-void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int steps, bool learns = true) {
+std::string expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int steps, bool learns = true) {
   manual_seed(1);
   Model a, b;
   b.load_state_dict(a.state_dict());
@@ -70,7 +71,7 @@ void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int step
   auto compiled = compile([&](Tensor x, Tensor y) { return step(b, opt_b, x, y); }, "train_step");
   float first = 0, last = 0;
   for (int i = 0; i < steps; ++i) {
-    const auto [x, y] = batch(i % 3);
+    const auto [x, y] = batch(i);
     opt_a.set_lr(0.01 / (i + 1)), opt_b.set_lr(0.01 / (i + 1));
     manual_seed(uint64_t(100 + i));
     const Tensor la = step(a, opt_a, x, y);
@@ -81,7 +82,8 @@ void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int step
     EXPECT_EQ(rng_state(), after_a) << "generator after step " << i;
     expect_same(a.state_dict(), b.state_dict());
     if (::testing::Test::HasFailure()) {
-      FAIL() << "step " << i;
+      ADD_FAILURE() << "step " << i;
+      break;
     }
     (i ? last : first) = la.item<float>();
   }
@@ -89,12 +91,25 @@ void expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int step
     EXPECT_LT(last, first);
   }
   expect_same(opt_a.state_dict(), opt_b.state_dict());
+  return compiled.report();
+}
+// The largest number behind `key` in a report.
+int largest(const std::string& report, const std::string& key) {
+  int most = -1;
+  for (size_t at = 0; (at = report.find("\"" + key + "\": ", at)) != std::string::npos; ++at)
+    most = std::max(most, std::atoi(report.c_str() + at + key.size() + 4));
+  return most;
+}
+int programs(const std::string& report) {
+  int n = 0;
+  for (size_t at = 0; (at = report.find("\"launches\"", at)) != std::string::npos; ++at) ++n;
+  return n;
 }
 
 TEST(Compile, a_train_step_of_a_cnn_has_the_bits_of_eager_steps) {
   expect_equal_training<SmallCnn>(
       [](int i) {
-        manual_seed(uint64_t(i));
+        manual_seed(uint64_t(i % 3));
         return std::make_tuple(rand({8, 1, 8, 8}), randint(10, {8}, {.dtype = i64}));
       },
       [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits, y); }, 6);
@@ -110,7 +125,7 @@ struct WideCnn : nn::Module {
 TEST(Compile, a_train_step_with_long_rows_has_the_bits_of_eager_steps) {
   expect_equal_training<WideCnn>(
       [](int i) {
-        manual_seed(uint64_t(i));
+        manual_seed(uint64_t(i % 3));
         return std::make_tuple(rand({16, 1, 32, 32}), randint(4, {16}, {.dtype = i64}));
       },
       [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits, y); }, 4, false);
@@ -119,13 +134,76 @@ TEST(Compile, a_train_step_with_long_rows_has_the_bits_of_eager_steps) {
 TEST(Compile, a_train_step_of_a_gpt_has_the_bits_of_eager_steps) {
   expect_equal_training<SmallGpt>(
       [](int i) {
-        manual_seed(uint64_t(i));
+        manual_seed(uint64_t(i % 3));
         return std::make_tuple(randint(32, {4, 8}, {.dtype = i64}), randint(32, {4, 8}, {.dtype = i64}));
       },
       [](const Tensor& logits, const Tensor& y) {
         return F::cross_entropy(logits.reshape({-1, 32}), y.reshape({-1}));
       },
       6);
+}
+
+// Batches of a second size give a program whose batch is a symbol; it serves all others.
+constexpr int batches[] = {8, 8, 5, 3, 1, 7, 8, 20};
+TEST(Compile, one_program_of_a_cnn_step_serves_batches_of_all_sizes) {
+  const std::string report = expect_equal_training<SmallCnn>(
+      [](int i) {
+        const int64_t n = batches[i];
+        manual_seed(uint64_t(i));
+        return std::make_tuple(rand({n, 1, 8, 8}), randint(10, {n}, {.dtype = i64}));
+      },
+      [](const Tensor& logits, const Tensor& y) { return F::cross_entropy(logits, y); }, 8, false);
+  EXPECT_LE(programs(report), 3) << report;  // one more for a single picture, whose graph is another
+  EXPECT_EQ(largest(report, "symbols"), 1) << report;
+}
+TEST(Compile, one_program_of_a_gpt_step_serves_batches_of_all_sizes) {
+  const std::string report = expect_equal_training<SmallGpt>(
+      [](int i) {
+        const int64_t n = batches[i];
+        manual_seed(uint64_t(i));
+        return std::make_tuple(randint(32, {n, 8}, {.dtype = i64}), randint(32, {n, 8}, {.dtype = i64}));
+      },
+      [](const Tensor& logits, const Tensor& y) {
+        return F::cross_entropy(logits.reshape({-1, 32}), y.reshape({-1}));
+      },
+      8, false);
+  EXPECT_EQ(programs(report), 2) << report;
+}
+TEST(Compile, a_function_that_asks_for_the_size_gets_a_program_for_each_answer) {
+  auto f = compile([](Tensor x) { return x.size(0) > 4 ? x * 2 : x + 1; });
+  for (const int64_t n : {2, 3, 5, 6, 2, 3, 5, 7}) {
+    const Tensor x = rand({n, 3});
+    expect_same(f(x), n > 4 ? x * 2 : x + 1, "size " + std::to_string(n));
+  }
+  EXPECT_LE(programs(f.report()), 6) << f.report();
+  // A number made of the size cannot be a formula.
+  auto scaled = compile([](Tensor x) { return x * (1.0 / double(x.size(0))); });
+  for (const int64_t n : {2, 3, 4, 2}) {
+    const Tensor x = rand({n, 3});
+    expect_same(scaled(x), x * (1.0 / double(n)), "size " + std::to_string(n));
+  }
+}
+
+TEST(Compile, updates_and_norms_of_all_parameters_are_few_launches) {
+  const auto launches = [](auto optimizer) {
+    nn::Sequential net;
+    for (int i = 0; i < 12; ++i) net.add(nn::Linear(8, 8));
+    auto opt = optimizer(net.parameters());
+    auto step = compile([&](Tensor x) {
+      const Tensor loss = (net(x) * 2).sum();
+      loss.backward();
+      optim::clip_grad_norm_(net.parameters(), 1.0);
+      opt.step();
+      opt.zero_grad();
+      return loss;
+    });
+    step.prepare(rand({4, 8}));
+    return largest(step.report(), "launches");
+  };
+  // 24 parameters; forward and backward take about five launches a layer.
+  EXPECT_LT(launches([](const auto& p) { return optim::AdamW(p); }), 12 * 5 + 14);
+  EXPECT_LT(launches([](const auto& p) { return optim::Adam(p); }), 12 * 5 + 14);
+  EXPECT_LT(launches([](const auto& p) { return optim::SGD(p, {.momentum = 0.9}); }), 12 * 5 + 14);
 }
 
 // A run that is saved, dropped and loaded goes on with the bits of one that was not.
