@@ -403,10 +403,13 @@ CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& input
     if (!seen.refused) return *e;
     reason = cat("it is not the same at these sizes: ", reason);
   }
-  if (!entries_.empty())
-    emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1, ": ", reason));
   Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
-  entries_.push_back(compile(trace_for_sizes(inputs), device));
+  Traced traced = trace_for_sizes(inputs);
+  if (!entries_.empty()) {
+    if (const size_t n = traced.entry->symbols.size()) reason = cat("a second size: ", n, n == 1 ? " size becomes a symbol" : " sizes become symbols");
+    emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1, ": ", reason));
+  }
+  entries_.push_back(compile(std::move(traced), device));
   Entry& e = *entries_.back();
   sizes = e.seen[0].sizes;
   emit_event(EventKind::compile, name_, cat(e.report.graph_nodes, " ops, ", e.report.kernels, " kernels (", e.report.unique_kernels,

@@ -1,5 +1,7 @@
 #include "toolchain/kernel_pack.h"
 
+#include <dlfcn.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +40,18 @@ CacheKey record_key(const Hash256& text, std::string_view arch) {
   return {cat("phlox pack kernel: ", arch), text};
 }
 
+// Whether somebody may have changed it who could not have changed the library.
+const char* distrust(const std::string& path) {
+  struct stat file, own;
+  if (::stat(path.c_str(), &file) != 0) return nullptr;  // opening it says more
+  if (file.st_mode & S_IWOTH) return "everybody may write to it";
+  if (file.st_uid == 0 || file.st_uid == ::geteuid()) return nullptr;
+  Dl_info info;
+  const bool known = ::dladdr(reinterpret_cast<void*>(&distrust), &info) && info.dli_fname &&
+                     ::stat(info.dli_fname, &own) == 0;
+  return known && own.st_uid == file.st_uid ? nullptr : "it belongs to another user";
+}
+
 [[noreturn]] void bad_pack(const std::string& path, const char* fact) {
   fail(ErrorCode::bad_file,
        {.op = "open kernel pack", .fact = fact, .got = path, .remedy = "reinstall phlox"});
@@ -46,6 +60,7 @@ CacheKey record_key(const Hash256& text, std::string_view arch) {
 }  // namespace
 
 PackFile::PackFile(const std::string& path) : file_(path) {
+  if (const char* why = distrust(path)) bad_pack(path, why);
   const auto bytes = file_.bytes();
   Header h;
   if (bytes.size() < sizeof h) bad_pack(path, "the file is truncated");

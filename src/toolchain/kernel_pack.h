@@ -3,8 +3,8 @@
 // record is checked when it is first asked for, like a file of the disk cache; the index when the pack is
 // opened.
 //
-// The file belongs to the installation and is trusted as far as the library beside it; the checks find
-// damage.
+// The file belongs to the installation and is trusted as far as the library beside it: it is refused when
+// somebody else owns it or everybody may write to it; the other checks find damage.
 #pragma once
 #include <memory>
 #include <span>

@@ -124,6 +124,21 @@ TEST(Cuda, OtherChips) {
   }
 }
 
+// Kernels with a list axis: the words of all calls are the parameters of one launch.
+TEST(Cuda, Lists) {
+  std::string why;
+  Nvrtc* c = Nvrtc::find(why);
+  if (!c) GTEST_SKIP() << why;
+  std::vector<KernelText> texts;
+  for (const Loop& l : {samples::map(64, 1000), samples::softmax(64, 1024)}) {
+    const GpuCode code = lower_for(l, chip("sm_90a"));
+    const std::string entry = cat("k_", texts.size());
+    texts.push_back({emit_cuda(code.lowered.kernels[0], entry, 7), entry});
+    EXPECT_NE(texts.back().source.find("list.w["), std::string::npos) << texts.back().source;
+  }
+  for (const char* arch : {"sm_80", "sm_90a", "sm_100"}) EXPECT_NO_THROW(c->compile_each(texts, chip(arch))) << arch;
+}
+
 TEST(Cuda, Text) {
   const GpuCode c = lower_for(samples::softmax(64, 4096), chip("sm_90a"));
   ASSERT_EQ(c.texts.size(), 1u);

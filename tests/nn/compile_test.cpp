@@ -55,7 +55,8 @@ TEST(Compile, train_flags_have_programs_of_their_own) {
 // Two equal models, one stepped eagerly and one compiled, from equal states of the generator.
 // Returns the report of the compiled one.
 template <class Model, class MakeBatch, class Loss>
-std::string expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int steps, bool learns = true) {
+std::string expect_equal_training(const MakeBatch& batch, const Loss& loss_of, int steps,
+                                  bool learns = true) {
   manual_seed(1);
   Model a, b;
   b.load_state_dict(a.state_dict());

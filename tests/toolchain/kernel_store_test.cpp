@@ -1,6 +1,7 @@
 #include "toolchain/kernel_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -280,6 +281,20 @@ TEST_F(KernelStoreTest, PackFiles) {
   Target lower;
   lower.arch = "x86-64-v2";
   EXPECT_FALSE(pack->find(kernel_text_hash(t[0]), lower));
+}
+
+TEST_F(KernelStoreTest, PackFilesOfStrangersAreRefused) {
+  const auto t = texts(1);
+  const std::string path = base_ + "/kernels.pack";
+  KernelStore store({.compiler = &cc_});
+  write_kernel_pack(path, "x86-64-v3", t, store.images(t, target_));
+  EXPECT_NO_THROW(PackFile{path});
+  ASSERT_EQ(::chmod(path.c_str(), 0666), 0);
+  EXPECT_THROW(PackFile{path}, Error);
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  if (::geteuid() == 0 && ::chown(path.c_str(), 12345, 12345) == 0) {
+    EXPECT_THROW(PackFile{path}, Error);
+  }
 }
 
 TEST_F(KernelStoreTest, DamagedPackFiles) {

@@ -62,7 +62,7 @@ class Cases {
 
  private:
   static Tensor tensor(DType d, Ints sizes) { return make_tensor(cpu_device(), d, sizes); }
-  static Tensor transposed(DType d) { return make_view(tensor(d, {rows, row}), 0, {row, rows}, {1, row}); }
+  static Tensor transposed(DType d, int64_t m, int64_t n) { return make_view(tensor(d, {m, n}), 0, {n, m}, {1, n}); }
 
   // Kernels of types other than f32 are taken where they are short, and without those of gradients.
   void begin(const OpInfo& op, bool common = true) {
@@ -108,9 +108,12 @@ class Cases {
       const bool common = d == DType::f32;
       const Tensor a = tensor(d, {rows, row});
       call(op, form, a, tensor(d, {rows, row}), common);
+      if (common && (form == Form::unary || form == Form::unary_scalar)) call(op, form, transposed(d, rows, row), a, false);
       if (form == Form::binary) {
         call(op, form, a, tensor(d, {row}), false);  // a bias
         call(op, form, a, tensor(d, {}), false);     // a number in a tensor
+        if (common) call(op, form, tensor(d, {}), tensor(d, {}), false);
+        if (common) call(op, form, a, transposed(d, row, rows), false);
       }
       // A dimension that is optional: the last one, all, and the first.
       const int dim = op.schema.find("dim");
@@ -142,9 +145,12 @@ class Cases {
     const OpInfo* op = find_op("prim::copy");
     for (DType d : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64, DType::i32, DType::u8, DType::boolean}) {
       const Tensor t = tensor(d, {8, 16, 32, 64});
-      const Tensor views[] = {tensor(d, {rows, row}), transposed(d), make_view(t, 0, {8, 32, 16, 64}, {32768, 64, 2048, 1}),
+      const Tensor views[] = {tensor(d, {rows, row}), transposed(d, rows, row), make_view(t, 0, {8, 32, 16, 64}, {32768, 64, 2048, 1}),
                               make_view(t, 0, {8, 32, 64, 16}, {32768, 64, 1, 2048}), make_view(t, 0, {8, 64, 32}, {32768, 1, 64}),
-                              make_view(t, 0, {64, 100}, {1024, 1})};
+                              make_view(t, 0, {64, 100}, {1024, 1}),
+                              // expanded: the gradients of sums
+                              make_view(t, 0, {rows, row}, {0, 0}), make_view(t, 0, {rows, row}, {0, 1}), make_view(t, 0, {rows, row}, {1, 0}),
+                              make_view(t, 0, {row}, {0})};
       for (const Tensor& v : views) {
         begin(*op);
         now_.args[0] = own(v);
@@ -157,6 +163,19 @@ class Cases {
   void modules() {
     for (DType d : {DType::f32, DType::bf16}) {
       const Tensor x = tensor(d, {rows, row}), w = tensor(d, {row});
+      for (const char* name : {"clamp", "cat", "stack", "zero", "arange", "arange.start"}) {
+        const OpInfo* op = find_op(name);
+        if (!op) continue;
+        begin(*op);
+        set("self", own(x));
+        set("input", own(x));
+        set("min", Arg::of_real(0));
+        set("max", Arg::of_real(1));
+        set("start", Arg::of_dim(2));
+        set("end", Arg::of_dim(10));
+        if (op->schema.find("tensors") >= 0) set("tensors", own({own(x), own(tensor(d, {rows, row}))}));
+        end();
+      }
       if (const OpInfo* op = find_op("layer_norm")) {
         begin(*op);
         now_.args[0] = own(x);
