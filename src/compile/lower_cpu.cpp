@@ -13,6 +13,7 @@ CpuLowering::CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOp
   b_.kernel().register_lanes = uint16_t(plan.register_lanes);
   b_.kernel().items = plan.items;
   b_.kernel().item_cost = plan.item_cost;
+  body_.bypass_caches();
 }
 
 Kernel CpuLowering::run() {

@@ -2,6 +2,8 @@
 //
 // A bool vector is a mask: a signed integer vector of 0 and -1 whose element width is that of the comparison that made
 // it. Widths are converted only where two of them meet, so comparing and selecting f32 needs no conversion at all.
+#include <algorithm>
+
 #include "emit/c_helpers.h"
 #include "emit/c_tiles.h"
 #include "emit/emit.h"
@@ -35,7 +37,7 @@ class CPrinter final : public Printer, public HelperSink {
     s += helpers_;
     // Without the attribute, 512-bit vectors are split on targets that prefer 256 bits.
     const std::string_view width = target_.vector_bits >= 512 ? "#ifdef __clang__\n__attribute__((min_vector_width(512)))\n#endif\n" : "";
-    const std::string text = cat("(const u64* w, i64 begin, i64 end) {\n", params, out_, "}\n");
+    const std::string text = cat("(const u64* w, i64 begin, i64 end) {\n", params, out_, order_streams(), "}\n");
     if (!list) return cat(s, width, "void ", entry, text);
     return cat(s, width, "static inline __attribute__((always_inline)) void ", entry, "_one", text, width, list_entry(entry));
   }
@@ -355,7 +357,13 @@ class CPrinter final : public Printer, public HelperSink {
     const int w = int(dtype_bytes(d));
     const std::string x = mask ? cat("(", t, ")(", mask_as(value, part, 1), " & 1)") : name(value, part);
     switch (i.op) {
-      case KOp::store: case KOp::local_store: line_of("*(", t, "_u*)(", at, ") = ", x, ";"); break;
+      case KOp::store:
+        if (i.operand_count == 3 && helpers_c_.can_stream(d, n)) {
+          line_of(helpers_c_.store_stream(d, n), "(", at, ", ", x, ", ", o(i, 2, 0), ");");
+          break;
+        }
+        [[fallthrough]];
+      case KOp::local_store: line_of("*(", t, "_u*)(", at, ") = ", x, ";"); break;
       case KOp::store_partial:
         line_of(helpers_c_.store_partial(d, n), "(", at, ", ", x, ", ", o(i, 2, 0), part ? cat(" - ", part * n) : "", ");");
         break;
@@ -374,6 +382,19 @@ class CPrinter final : public Printer, public HelperSink {
       }
       default: PHLOX_CHECK(false, "no C text for ", kernel_op_info(i.op).name);
     }
+  }
+
+  // Stores past the caches are ordered by no lock: what follows the kernel must see them.
+  std::string order_streams() {
+    SmallVector<KValue, 4> seen;
+    std::string s;
+    for (const KInst& i : k_.insts) {
+      if (i.op != KOp::store || i.operand_count != 3 || std::find(seen.begin(), seen.end(), i.operand[2]) != seen.end()) continue;
+      if (!helpers_c_.can_stream(is_bool(i.type.dtype) ? DType::u8 : i.type.dtype, part_lanes(i.type.lanes))) continue;
+      seen.push_back(i.operand[2]);
+      s += cat("  if (", name(i.operand[2], 0), " >= ", CHelpers::stream_bytes, ") __builtin_ia32_sfence();\n");
+    }
+    return s;
   }
 
   CHelpers helpers_c_;

@@ -11,8 +11,10 @@ std::string c_prologue() {
          "typedef float f32; typedef double f64;\n"
          "#ifdef __clang__\n"
          "#define NO_UNROLL _Pragma(\"clang loop unroll(disable) vectorize(disable) interleave(disable)\")\n"
+         "#define STREAM(p, x) __builtin_nontemporal_store(x, p)\n"
          "#else\n"
          "#define NO_UNROLL _Pragma(\"GCC unroll 1\")\n"
+         "#define STREAM(p, x) __asm__(\"vmovntps %1, %0\" : \"=m\"(*(p)) : \"v\"(x))\n"
          "#endif\n"
          "#define INLINE static inline __attribute__((always_inline))\n";
 }

@@ -39,6 +39,10 @@ class CHelpers {
   std::string store_masked(DType d, int n);
   std::string store_strided(DType d, int n);
   std::string store_scatter(DType d, int n, bool masked);
+  // (pointer, vector, bytes of the whole array): past the caches where the array is larger than these could keep.
+  std::string store_stream(DType d, int n);
+  bool can_stream(DType d, int n) const;
+  static constexpr int64_t stream_bytes = 32 << 20;
 
  private:
   std::string rounding(Scalar s, DType d, int n);

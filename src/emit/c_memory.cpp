@@ -97,6 +97,17 @@ std::string CHelpers::store_partial(DType d, int n) {
   return name;
 }
 
+bool CHelpers::can_stream(DType d, int n) const {
+  const int64_t bytes = dtype_bytes(d) * n;
+  return target_.kind == DeviceKind::cpu && ((avx512_ && bytes == 64) || (avx2_ && (bytes == 32 || bytes == 16)));
+}
+std::string CHelpers::store_stream(DType d, int n) {
+  const std::string t = sink_.vector(d, n), name = cat("store_stream_", t), e = element(d);
+  add(name, "void", cat(e, "* p, ", t, " x, i64 bytes"),
+      cat("if (bytes >= ", stream_bytes, " && !((u64)p & ", dtype_bytes(d) * n - 1, ")) STREAM((", t, "*)p, x); else *(", t, "_u*)p = x;"));
+  return name;
+}
+
 std::string CHelpers::load_masked(DType d, int n) {
   const std::string t = sink_.vector(d, n), m = sink_.vector(mask_dtype(d), n), name = cat("load_masked_", t);
   const std::string e = element(d);

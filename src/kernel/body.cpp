@@ -1,6 +1,7 @@
 #include "kernel/body.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/error.h"
 #include "kernel/math_ops.h"
@@ -330,7 +331,7 @@ Kv BodyLowering::load_at(uint32_t p, ValueId address, Kv predicate) {
   return b_.load_gather(p, b_.splat(a, lanes_), mask);
 }
 
-void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate) {
+void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate, Kv array_bytes) {
   if (vector_axis_ < 0 || (!varies(address) && value.lanes() == 1 && (!predicate || predicate.lanes() == 1))) {
     const Kv a = first_lane(address);
     if (predicate) b_.store_masked(p, a, value, predicate);
@@ -342,7 +343,7 @@ void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate)
   if (step && step->is(1)) {
     const Kv a = first_lane(address);
     if (!by_lane_.empty() && by_lane_[address] && !predicate && guard_.is_full()) return b_.store_strided(p, a, value, b_.index(1));
-    if (!predicate && guard_.is_full()) b_.store(p, a, value);
+    if (!predicate && guard_.is_full()) b_.store(p, a, value, array_bytes);
     else if (!predicate && guard_.count) b_.store_partial(p, a, value, guard_.count);
     else b_.store_masked(p, a, value, masked(predicate));
     return;
@@ -351,6 +352,17 @@ void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate)
   if (step && !mask) return b_.store_strided(p, first_lane(address), value, b_.dim(*step));
   const Kv a = step ? first_lane(address) + b_.iota(lanes_) * b_.dim(*step) : this->value(address);
   b_.store_scatter(p, b_.splat(a, lanes_), value, mask);
+}
+
+Kv BodyLowering::array_bytes(const Store& s) {
+  constexpr int64_t never = 1 << 20;  // shorter arrays may as well stay
+  if (!bypass_caches_ || s.predicate != no_value || s.conflict != Conflict::unique || loop_.params[s.param].kind != Param::Kind::out) return {};
+  for (const Inst& i : loop_.insts)
+    if (i.op == Scalar::load && i.imm == int64_t(s.param)) return {};
+  Dim n = dtype_bytes(loop_.params[s.param].dtype);
+  for (AxisMask m = s.domain; m; m &= m - 1) n = n * loop_.axes[size_t(std::countr_zero(m))].extent;
+  if (n.is_const() && n.value() < never) return {};
+  return b_.dim(n);
 }
 
 void BodyLowering::store(const Store& s) {
@@ -367,7 +379,7 @@ void BodyLowering::store(const Store& s) {
     }
     v = b_.cast(b_.combine(combines[int(s.conflict) - int(Conflict::ordered_add)], old, v), d);
   }
-  store_at(p, s.address, v, predicate);
+  store_at(p, s.address, v, predicate, array_bytes(s));
 }
 
 }  // namespace phlox

@@ -44,6 +44,9 @@ class BodyLowering {
   // Contiguous accesses by these addresses are written lane by lane: they cannot be aligned.
   void access_by_lane(std::vector<char> addresses) { by_lane_ = std::move(addresses); }
 
+  // Results that are too large for caches are stored past them, where nothing reads them in the same kernel.
+  void bypass_caches() { bypass_caches_ = true; }
+
   // Functions may be an ulp further off where that makes them shorter: divisions in them are marked (imm 1 of the
   // instruction), 16-bit types have texts of their own. `narrow`: f32 values of the loop that end as 16 bits: they are
   // treated like these.
@@ -74,7 +77,8 @@ class BodyLowering {
   Kv masked(Kv predicate);
   Kv philox(const Inst& i);
   Kv checked_index(const Inst& i);
-  void store_at(uint32_t p, ValueId address, Kv value, Kv predicate);
+  void store_at(uint32_t p, ValueId address, Kv value, Kv predicate, Kv array_bytes = {});
+  Kv array_bytes(const Store& s);  // null where the caches are not to be passed by
   Kv load_at(uint32_t p, ValueId address, Kv predicate);
 
   KernelBuilder& b_;
@@ -82,7 +86,7 @@ class BodyLowering {
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
   std::vector<char> by_lane_, narrow_;
-  bool short_functions_ = false;
+  bool short_functions_ = false, bypass_caches_ = false;
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;
   Guard guard_;

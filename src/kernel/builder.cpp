@@ -255,7 +255,9 @@ Kv KernelBuilder::load_strided(uint32_t p, Kv address, Kv stride, int lanes) {
 Kv KernelBuilder::load_gather(uint32_t p, Kv addresses, Kv mask) {
   return add(memory(KOp::load_gather, p, {kernel_.params[p].dtype, uint16_t(addresses.lanes())}, addresses, mask));
 }
-void KernelBuilder::store(uint32_t p, Kv address, Kv value) { add(memory(KOp::store, p, value.type(), address, value)); }
+void KernelBuilder::store(uint32_t p, Kv address, Kv value, Kv array_bytes) {
+  add(memory(KOp::store, p, value.type(), address, value, array_bytes));
+}
 void KernelBuilder::store_partial(uint32_t p, Kv address, Kv value, Kv count) {
   add(memory(KOp::store_partial, p, value.type(), address, value, count));
 }

@@ -60,7 +60,7 @@ class KernelBuilder {
   Kv load_masked(uint32_t p, Kv address, Kv mask);
   Kv load_strided(uint32_t p, Kv address, Kv stride, int lanes);
   Kv load_gather(uint32_t p, Kv addresses, Kv mask = {});
-  void store(uint32_t p, Kv address, Kv value);
+  void store(uint32_t p, Kv address, Kv value, Kv array_bytes = {});
   void store_partial(uint32_t p, Kv address, Kv value, Kv count);
   void store_masked(uint32_t p, Kv address, Kv value, Kv mask);
   void store_strided(uint32_t p, Kv address, Kv value, Kv stride);

@@ -40,7 +40,7 @@ namespace phlox {
   KERNEL_OP(load_masked, 2, 2, value)    /* lanes where the mask holds, the others 0 */                    \
   KERNEL_OP(load_strided, 2, 2, value)   /* param[address + l * stride] */                                 \
   KERNEL_OP(load_gather, 1, 2, value)    /* param[address_l], where the mask holds, else 0 */              \
-  KERNEL_OP(store, 2, 2, none)                                                                             \
+  KERNEL_OP(store, 2, 3, none)           /* third: bytes of the whole array; large ones pass by the caches */ \
   KERNEL_OP(store_partial, 3, 3, none)                                                                     \
   KERNEL_OP(store_masked, 3, 3, none)                                                                      \
   KERNEL_OP(store_strided, 3, 3, none)   /* address, value, stride */                                      \

@@ -75,7 +75,11 @@ class Verify {
         check(operand(0).type == KType{DType::i64, uint16_t(lanes)}, "address vector");
         if (i_->operand_count == 2) mask(1);
         break;
-      case KOp::store: index(0); value(1); break;
+      case KOp::store:
+        index(0);
+        value(1);
+        if (i_->operand_count == 3) index(2);
+        break;
       case KOp::store_partial: case KOp::store_strided: index(0); value(1); index(2); break;
       case KOp::store_masked: index(0); value(1); mask(2); break;
       case KOp::store_scatter:
