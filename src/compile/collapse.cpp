@@ -1,5 +1,6 @@
 #include "compile/collapse.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
@@ -34,6 +35,13 @@ ValueId LoopCopy::add(Inst i) {
   to.depends.push_back(m);
   made_.push_back({h, ValueId(to.insts.size() - 1)});
   return ValueId(to.insts.size() - 1);
+}
+
+bool same_loop(const Loop& a, const Loop& b) {
+  const auto same_axis = [](const Axis& x, const Axis& y) { return x.extent == y.extent; };
+  const auto same_param = [](const Param& x, const Param& y) { return x.kind == y.kind && x.dtype == y.dtype; };
+  return a.insts == b.insts && a.stores == b.stores && std::equal(a.axes.begin(), a.axes.end(), b.axes.begin(), b.axes.end(), same_axis) &&
+         std::equal(a.params.begin(), a.params.end(), b.params.begin(), b.params.end(), same_param);
 }
 
 ValueId LoopCopy::affine(const Affine& a) {

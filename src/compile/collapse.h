@@ -6,6 +6,7 @@
 namespace phlox {
 
 Loop collapse_axes(const Loop& loop);
+bool same_loop(const Loop& a, const Loop& b);  // the same text
 
 // Which values the stores need, in any way.
 std::vector<char> live_values(const Loop& loop);

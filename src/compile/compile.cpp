@@ -318,13 +318,15 @@ class Planner {
     add_step(std::move(s));
   }
 
-  struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; };
+  struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; Loop loop; };
 
   // Equal loops are lowered once: equal layers of a model share their kernels.
   // `own_size`: what the loop's own symbol is here.
   const Lowering& lowering(const Loop& loop, const Dim* own_size) {
-    std::string text = print_loop(loop);
-    if (auto it = lowered_.find(text); it != lowered_.end()) return it->second;
+    const uint64_t hash = hash_of(loop);
+    for (auto [it, end] = lowered_.equal_range(hash); it != end; ++it)
+      if (same_loop(it->second.loop, loop)) return it->second;
+    const std::string text = print_loop(loop);
     const Lowered low = lower_loop(loop, target_);
 
     Lowering l;
@@ -348,7 +350,8 @@ class Planner {
       launches_.forms.push_back(can_have_list(k) ? std::make_shared<const Kernel>(k) : nullptr);
       program_->kernels.push_back(std::move(pk));
     }
-    return lowered_.emplace(std::move(text), std::move(l)).first->second;
+    l.loop = loop;
+    return lowered_.emplace(hash, std::move(l))->second;
   }
   // A kernel is named by its text alone: whoever else comes to the same text, at another time and for a machine with
   // other caches, finds its code.
@@ -387,7 +390,7 @@ class Planner {
   struct DonatedCopy { uint32_t input, temp; Dim bytes; };
   std::vector<DonatedCopy> donated_copies_;
   std::vector<int> last_reader_;
-  std::unordered_map<std::string, Lowering> lowered_;
+  std::unordered_multimap<uint64_t, Lowering> lowered_;  // by a hash of the loop
   Launches launches_;
   std::unordered_map<size_t, Flattened> whole_reductions_;  // by group
   size_t at_ = 0;

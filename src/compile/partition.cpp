@@ -8,6 +8,7 @@
 // of maps that reads it, as its epilogue, when a provider takes the two as one.
 #include <algorithm>
 #include <span>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/event.h"
@@ -418,8 +419,8 @@ class Partitioner {
       if (kept) outputs.push_back(v);
       std::vector<bool> read = buffer_;
       for (GraphValue o : outputs) read[o] = false;
-      std::string refusal;
-      if (provided(collapse_axes(fuse_loop(g_, outputs, read).loop), target_, refusal)) {
+      const auto& [taken, refusal] = taken_by_provider(fuse_loop(g_, outputs, read).loop);
+      if (taken) {
         to.nodes.insert(std::lower_bound(to.nodes.begin(), to.nodes.end(), n), n);
         absorb(c, own);
         return;
@@ -428,6 +429,17 @@ class Partitioner {
       if (events_visible(EventKind::fusion_refused))
         emit_event(EventKind::fusion_refused, g_.node(n).op->schema.name, cat("its result is no epilogue's input: ", refusal));
     }
+  }
+
+  // Asked once for each loop: equal layers ask for equal ones.
+  struct Answer { bool taken; std::string refusal; };
+  const Answer& taken_by_provider(Loop loop) {
+    const uint64_t hash = hash_of(loop);
+    for (auto [it, end] = answers_.equal_range(hash); it != end; ++it)
+      if (same_loop(it->second.first, loop)) return it->second.second;
+    Answer a;
+    a.taken = provided(collapse_axes(loop), target_, a.refusal);
+    return answers_.emplace(hash, std::pair(std::move(loop), std::move(a)))->second.second;
   }
 
   static int64_t dim_hint_or(Dim d, int64_t otherwise) {
@@ -510,6 +522,7 @@ class Partitioner {
   std::vector<bool> forced_, buffer_;
   std::vector<std::vector<NodeId>> users_;
   std::vector<NodeId> apart_;
+  std::unordered_multimap<uint64_t, std::pair<Loop, Answer>> answers_;
 };
 
 }  // namespace

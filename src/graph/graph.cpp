@@ -1,5 +1,7 @@
 #include "graph/graph.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/hash.h"
 #include "graph/rewrite.h"
@@ -9,11 +11,19 @@ namespace phlox {
 Arg Graph::keep(const Arg& a) {
   Arg r = a;
   if (a.kind == ArgKind::list) {
-    std::vector<Arg> items;
-    items.reserve(a.count);
-    for (const Arg& i : a.items()) items.push_back(keep(i));
-    lists_.push_back(std::move(items));
-    r.list = lists_.back().data();
+    // Many lists share one piece of memory, which never grows and so never moves.
+    if (lists_.empty() || lists_.back().capacity() - lists_.back().size() < a.count) {
+      lists_.emplace_back();
+      lists_.back().reserve(std::max<size_t>(a.count, 128));
+    }
+    std::vector<Arg>& piece = lists_.back();
+    const size_t at = piece.size();
+    piece.resize(at + a.count);
+    for (uint32_t i = 0; i < a.count; ++i) {
+      const Arg item = keep(a.list[i]);
+      piece[at + i] = item;
+    }
+    r.list = piece.data() + at;
   } else if (a.kind == ArgKind::string) {
     strings_.push_back(std::string(a.as_string()));
     r.string = strings_.back().data();
