@@ -191,9 +191,13 @@ PHLOX_API phlox_status phlox_index_put(phlox_tensor* tensor, const phlox_index_i
 /* ---- gradients ---- */
 
 /* Modes of this thread. */
-enum { PHLOX_MODE_GRAD = 0, PHLOX_MODE_INFERENCE = 1 };
-PHLOX_API int32_t phlox_get_mode(int32_t mode); /* grad: 1 at the start */
-PHLOX_API phlox_status phlox_set_mode(int32_t mode, int32_t value);
+enum { PHLOX_MODE_GRAD = 0, PHLOX_MODE_INFERENCE = 1, PHLOX_MODE_TRACE = 2 };
+PHLOX_API int32_t phlox_get_mode(int32_t mode); /* grad: 1 at the start; trace: 1 inside a function that is traced */
+PHLOX_API phlox_status phlox_set_mode(int32_t mode, int32_t value); /* not of trace */
+/* Autocast of this thread for one kind of device: operands of matrix products are cast to `dtype` (bf16 or f16), those
+ * of sums and losses to f32. */
+PHLOX_API int32_t phlox_get_autocast(int32_t device_kind, int32_t* dtype); /* is it on; dtype may be null */
+PHLOX_API phlox_status phlox_set_autocast(int32_t device_kind, int32_t on, int32_t dtype);
 
 PHLOX_API phlox_status phlox_tensor_set_requires_grad(phlox_tensor* tensor, int32_t value);
 PHLOX_API phlox_status phlox_tensor_retain_grad(phlox_tensor* tensor); /* .grad also of a tensor that is no leaf */

@@ -6,8 +6,10 @@
 
 #include "base/error.h"
 #include "capi_rt/boundary.h"
+#include "eager/autocast.h"
 #include "eager/autograd.h"
 #include "eager/call.h"
+#include "eager/trace.h"
 
 namespace phlox {
 
@@ -208,13 +210,33 @@ using namespace phlox;
 extern "C" {
 
 int32_t phlox_get_mode(int32_t mode) {
-  return mode == PHLOX_MODE_GRAD ? grad_mode() : mode == PHLOX_MODE_INFERENCE ? inference_enabled() : 0;
+  return mode == PHLOX_MODE_GRAD        ? grad_mode()
+         : mode == PHLOX_MODE_INFERENCE ? inference_enabled()
+         : mode == PHLOX_MODE_TRACE     ? Tracer::current() != nullptr
+                                        : 0;
 }
 phlox_status phlox_set_mode(int32_t mode, int32_t value) {
   return guarded([&] {
     if (mode == PHLOX_MODE_GRAD) set_grad_enabled(value != 0);
     else if (mode == PHLOX_MODE_INFERENCE) set_inference_enabled(value != 0);
     else fail(ErrorCode::invalid_argument, {.op = "set_mode", .fact = "there is no such mode", .got = cat(mode)});
+  });
+}
+
+int32_t phlox_get_autocast(int32_t kind, int32_t* dtype) {
+  if (kind != PHLOX_CPU && kind != PHLOX_CUDA) return 0;
+  const AutocastState s = autocast_state(DeviceKind(kind));
+  if (dtype) *dtype = int32_t(s.dtype);
+  return s.on;
+}
+phlox_status phlox_set_autocast(int32_t kind, int32_t on, int32_t dtype) {
+  return guarded([&] {
+    if (kind != PHLOX_CPU && kind != PHLOX_CUDA)
+      fail(ErrorCode::invalid_argument, {.op = "autocast", .fact = "there is no such kind of device", .got = cat(kind)});
+    if (dtype != PHLOX_BF16 && dtype != PHLOX_F16)
+      fail(ErrorCode::invalid_argument, {.op = "autocast", .fact = "this dtype is not lower than float32", .got = cat(dtype),
+                                         .expected = "bfloat16 or float16"});
+    set_autocast_state(DeviceKind(kind), {on != 0, DType(dtype)});
   });
 }
 

@@ -4,13 +4,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <bit>
 #include <cstdlib>
+#include <optional>
 #include <tuple>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "providers/attention.h"
 #include "providers/library_matmul.h"
+#include "compile/claim.h"
 #include "compile/collapse.h"
 #include "base/event.h"
 #include "compile/flatten.h"
@@ -57,7 +61,10 @@ class Planner {
     find_equal_reductions(p);
     for (size_t i = 0; i < p.groups.size(); ++i) {
       at_ = i;
-      if (p.groups[i].extern_node != no_node) add_extern(g_.node(p.groups[i].extern_node));
+      if (p.groups[i].extern_node != no_node) {
+        const Node& n = g_.node(p.groups[i].extern_node);
+        if (!add_attention(n, p.is_buffer)) add_extern(n);
+      }
       else add_group(p.groups[i], p.is_buffer);
     }
     copy_aliased_outputs();
@@ -252,6 +259,7 @@ class Planner {
       s.kernel = k;
       s.name = step_name(group);
       if (flat) s.sizes = {flat->extent};
+      s.inputs = uint32_t(f.inputs.size());
       for (GraphValue v : f.inputs) s.buffers.push_back(buffer(v));
       for (GraphValue v : f.outputs) s.buffers.push_back(buffer(v));
       s.buffers.insert(s.buffers.end(), temps.begin(), temps.end());
@@ -309,6 +317,7 @@ class Planner {
     const OpRecord& r = n.op->op->record;
     s.name = r.native ? r.native : n.op->schema.full_name();
     s.args = host_call(n).args;
+    s.no_capture = has(r.effects, Effects::no_capture);
     auto use = [&](GraphValue v) {
       s.buffers.push_back(buffer(v));
       s.types.push_back(g_.type(v));
@@ -318,16 +327,75 @@ class Planner {
     add_step(std::move(s));
   }
 
-  struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; Loop loop; };
+  // Attention that a provider runs whole: claim() has asked it.
+  bool add_attention(const Node& n, const std::vector<bool>& is_buffer) {
+    const bool backward = n.op->schema.name == "prim::flash_backward";
+    if (!backward && n.op->schema.name != "prim::flash") return false;
+    const size_t q = backward ? 1 : 0;
+    Program::Step s;
+    s.kind = Program::Step::Kind::launch;
+    s.name = backward ? "attention_backward" : "attention";
+    AttentionOperand at[4];
+    for (size_t i = 0; i < q + 3; ++i) {
+      const std::optional<EvenOperand> o = even_operand(g_, n.args[i].value, is_buffer);
+      PHLOX_CHECK(o, "an operand of attention whose rows do not lie evenly");
+      at[i] = {o->base, o->steps[0], o->steps[1], o->steps[2]};
+      s.buffers.push_back(buffer(o->buffer));
+    }
+    for (size_t i = q + 3; backward && i < 6; ++i) s.buffers.push_back(buffer(n.args[i].value));
+    s.inputs = uint32_t(s.buffers.size());
+    for (GraphValue v : n.results) s.buffers.push_back(buffer(v));
+    const TensorType &tq = g_.type(n.args[q].value), &tk = g_.type(n.args[q + 1].value);
+    const AttentionShape shape{tq.dtype, tq.shape[0], tq.shape[1], tk.shape[1], tq.shape[2], tq.shape[3].value(),
+                               n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0};
+    const auto launch = [&](Program::Kernel k) {
+      k.item_cost = 1000;
+      s.kernel = uint32_t(program_->kernels.size());
+      for (uint32_t i = 0; i < program_->kernels.size(); ++i)
+        if (program_->kernels[i].entry == k.entry && same_words(program_->kernels[i], k)) s.kernel = i;
+      if (s.kernel == program_->kernels.size()) {
+        program_->kernels.push_back(std::move(k));
+        launches_.forms.push_back(nullptr);
+      }
+      add_step(s, s.inputs);
+      ++launches;
+    };
+    if (!backward) {
+      launch(attention_forward(shape, {at[0], at[1], at[2]}));
+    } else {
+      launch(attention_backward_queries(shape, at));
+      launch(attention_backward_keys(shape, at));
+    }
+    return true;
+  }
+  static bool same_words(const Program::Kernel& a, const Program::Kernel& b) {
+    return a.items == b.items && std::equal(a.words.begin(), a.words.end(), b.words.begin(), b.words.end(), [](const auto& x, const auto& y) {
+      return x.kind == y.kind && x.param == y.param && x.dim == y.dim;
+    });
+  }
+
+  struct Lowering { std::vector<uint32_t> kernels; std::vector<Lowered::Temp> temps; Loop loop; int64_t like; };
+
+  // GPU schedules look at sizes: a kernel whose size is a symbol of its own serves sizes of one magnitude.
+  int64_t magnitude(const Dim* extent) const {
+    if (target_.kind == DeviceKind::cpu || !extent) return 0;
+    const int64_t n = extent->is_const() ? extent->value() : current_dim_env() ? dim_hint(*extent) : 1024;
+    return int64_t(std::bit_ceil(uint64_t(std::max<int64_t>(n, 1))));
+  }
 
   // Equal loops are lowered once: equal layers of a model share their kernels.
   // `own_size`: what the loop's own symbol is here.
   const Lowering& lowering(const Loop& loop, const Dim* own_size) {
-    const uint64_t hash = hash_of(loop);
+    const int64_t like = magnitude(own_size);
+    const uint64_t hash = hash_of(loop) ^ uint64_t(like);
     for (auto [it, end] = lowered_.equal_range(hash); it != end; ++it)
-      if (same_loop(it->second.loop, loop)) return it->second;
+      if (it->second.like == like && same_loop(it->second.loop, loop)) return it->second;
     const std::string text = print_loop(loop);
+    DimEnv example(std::span(&like, 1));
+    std::optional<DimEnvScope> scope;
+    if (like) scope.emplace(example);
     const Lowered low = lower_loop(loop, target_);
+    scope.reset();
 
     Lowering l;
     l.temps = low.temps;
@@ -351,6 +419,7 @@ class Planner {
       program_->kernels.push_back(std::move(pk));
     }
     l.loop = loop;
+    l.like = like;
     return lowered_.emplace(hash, std::move(l))->second;
   }
   // A kernel is named by its text alone: whoever else comes to the same text, at another time and for a machine with
@@ -406,7 +475,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     if (report) report->passes.push_back({name, std::chrono::duration<double, std::milli>(now - last).count()});
     last = now;
   };
-  Graph g = decompose(graph, options.adds_guards);
+  Graph g = has_claimable(graph) ? decompose(claim(graph, target), options.adds_guards) : decompose(graph, options.adds_guards);
   passed("decompose");
   dump("decompose", g);
   g = simplify(g);

@@ -6,6 +6,8 @@
 //   lower       loops become kernels (schedule tables) and text
 //   plan        buffers, lifetimes, steps
 #pragma once
+#include <optional>
+
 #include "graph/graph.h"
 #include "program/program.h"
 #include "type/target.h"
@@ -38,6 +40,13 @@ struct Partition {
   struct Group { std::vector<GraphValue> outputs; NodeId extern_node = no_node; };
   std::vector<Group> groups;
 };
+// Where the elements of a value lie that is a buffer or a view of one, in elements by dimension; the last ones side by side.
+struct EvenOperand {
+  GraphValue buffer;
+  Dim base;
+  SmallVector<Dim, 4> steps;
+};
+std::optional<EvenOperand> even_operand(const Graph& g, GraphValue v, const std::vector<bool>& is_buffer);
 Partition partition(const Graph& g, const CompileOptions& options, const Target& target);
 
 }  // namespace phlox

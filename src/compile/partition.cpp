@@ -116,16 +116,33 @@ class Partitioner {
       const Node& node = g_.node(n);
       if (kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external) for (GraphValue v : node.results) forced_[v] = true;
       for (int i = 0; i < int(node.args.size()); ++i) {
-        const bool whole = kind_[n] == NodeKind::external || (node.op->op->record.stores && i == 0);
-        if (!whole && !needs_buffer(node, i)) continue;
+        const bool whole = (kind_[n] == NodeKind::external && !reads_views(node)) || (node.op->op->record.stores && i == 0);
+        if (!whole && !reads_views(node) && (!needs_buffer(node, i) || gathers_little(node))) continue;
         for_each_value(std::span<const Arg>(&node.args[i], 1), [&](const Arg& a) {
           // Externs and in-place stores take dense memory; others read through views.
           if (whole) forced_[a.value] = true;
+          else if (reads_views(node) && !even_rows(a.value)) forced_[a.value] = true;
           else behind(a.value, [&](GraphValue v) { forced_[v] = true; });
         });
       }
     }
     for (GraphValue v : g_.outputs()) forced_[v] = true;
+  }
+
+  // Providers that take operands as they lie in memory, when their rows do so evenly.
+  static bool reads_views(const Node& n) { return n.op->schema.name == "prim::flash" || n.op->schema.name == "prim::flash_backward"; }
+  bool even_rows(GraphValue v) const {
+    std::vector<bool> buffers = forced_;
+    buffers[v] = false;
+    behind(v, [&](GraphValue x) { buffers[x] = true; });
+    return buffers[v] || even_operand(g_, v, buffers).has_value();
+  }
+
+  // A few elements of a large value: the loss of each row. They are computed again where they are looked up.
+  bool gathers_little(const Node& n) const {
+    if (!gpu() || n.op->schema.name != "prim::gather") return false;
+    const Dim all = g_.type(n.args[0].value).numel(), some = g_.type(n.results[0]).numel();
+    return computing(n.args[0].value) && all.is_const() && some.is_const() && some.value() <= all.value() / 256;
   }
 
   uint32_t root(uint32_t c) const {
@@ -210,11 +227,15 @@ class Partitioner {
 
   void place(NodeId n) {
     std::vector<uint32_t> before;  // clusters of the producers, latest first
-    producers(n, [&](GraphValue v) {
-      if (g_.value(v).node == no_node || cluster_[g_.value(v).node] == ~0u) return;
-      const uint32_t c = root(cluster_[g_.value(v).node]);
+    const auto found = [&](auto&& self, GraphValue v) -> void {
+      const NodeId from = g_.value(v).node;
+      if (from == no_node) return;
+      if (cluster_[from] == ~0u)  // a view that is stored: it waits for what it shows
+        return for_each_value(std::span<const Arg>(g_.node(from).args), [&](const Arg& a) { behind(a.value, [&](GraphValue x) { self(self, x); }); });
+      const uint32_t c = root(cluster_[from]);
       if (std::find(before.begin(), before.end(), c) == before.end()) before.push_back(c);
-    });
+    };
+    producers(n, [&](GraphValue v) { found(found, v); });
     std::sort(before.rbegin(), before.rend());
     const Domain d = domain(n);
     uint32_t home = ~0u;
@@ -273,14 +294,36 @@ class Partitioner {
     }
     if (kind_[n] == NodeKind::leaf) return 0;
     if (kind_[n] == NodeKind::reduce) { reductions.push_back(v); return 0; }
-    if (depth > 16) return 1000;
+    // A value of each row among wide ones costs nothing, or is made once and read.
+    if (gpu() && kind_[n] == NodeKind::map && depth > 0 && depth < 100 && is_row_of(v, again_points_)) {
+      std::vector<GraphValue> row_reads, row_reductions;
+      if (again_cost(v, row_reads, row_reductions, 100) > 6 || !row_reductions.empty()) reductions.push_back(v);
+      else for (GraphValue r : row_reads) if (std::find(wide_reads.begin(), wide_reads.end(), r) == wide_reads.end()) wide_reads.push_back(r);
+      return 0;
+    }
+    if (depth % 100 > 16) return 1000;
     int cost = kind_[n] == NodeKind::view ? 0 : op_cost(g_.node(n));
     for_each_value(std::span<const Arg>(g_.node(n).args),
                    [&](const Arg& a) { cost += again_cost(a.value, wide_reads, reductions, depth + 1); });
     return cost;
   }
 
+  // A GPU computes some forty additions in the time that it takes to store a value and to read it again.
+  bool gpu() const { return target_.kind != DeviceKind::cpu; }
+  // On a GPU a value is not computed again from more bytes than it has itself.
+  bool few_reads(GraphValue v, const std::vector<GraphValue>& reads) const {
+    if (!gpu() || again_points_ <= 1 << 16) return reads.size() <= 2;
+    int64_t bytes = 0;
+    for (GraphValue r : reads) bytes += is_row_of(r, again_points_) ? 0 : dtype_bytes(g_.type(r).dtype);
+    return bytes <= dtype_bytes(g_.type(v).dtype) && reads.size() <= 6;
+  }
+  bool is_row_of(GraphValue v, int64_t points) const {
+    const int64_t own = dim_hint_or(g_.type(v).numel(), 0);
+    return own > 1 && own <= points / 16;
+  }
+
   void choose_buffers() {
+    const int most = gpu() ? 48 : 12;
     users_.assign(g_.value_count(), {});
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (cluster_[n] != ~0u) producers(n, [&](GraphValue v) { users_[v].push_back(n); });
@@ -291,7 +334,8 @@ class Partitioner {
       for (GraphValue v : g_.node(n).results) {
         if (buffer_[v] || !crosses(v)) continue;
         std::vector<GraphValue> reads, reductions;
-        if (kind_[n] == NodeKind::map && again_cost(v, reads, reductions, 0) <= 12 && reads.size() <= 2) {
+        again_points_ = dim_hint_or(g_.type(v).numel(), 0);
+        if (kind_[n] == NodeKind::map && again_cost(v, reads, reductions, 0) <= most && few_reads(v, reads)) {
           for (GraphValue r : reductions) buffer_[r] = true;
           continue;
         }
@@ -523,9 +567,45 @@ class Partitioner {
   std::vector<std::vector<NodeId>> users_;
   std::vector<NodeId> apart_;
   std::unordered_multimap<uint64_t, std::pair<Loop, Answer>> answers_;
+  mutable int64_t again_points_ = 0;  // of the value that again_cost is asked about
 };
 
 }  // namespace
+
+// The loop that would copy the operand says where its elements are.
+std::optional<EvenOperand> even_operand(const Graph& g, GraphValue v, const std::vector<bool>& is_buffer) {
+  EvenOperand r{v, 0, {}};
+  if (is_buffer[v]) {
+    Dim step = 1;
+    for (int d = g.type(v).rank(); d-- > 0; step = step * g.type(v).shape[d]) r.steps.insert(0, step);
+    return r;
+  }
+  const FusedLoop f = fuse_loop(g, std::span(&v, 1), is_buffer);
+  if (f.inputs.size() != 1 || f.loop.stores.size() != 1) return std::nullopt;
+  const Inst& value = f.loop.insts[f.loop.stores[0].value];
+  if (value.op != Scalar::load || value.operand_count != 1 || f.loop.params[size_t(value.imm)].kind != Param::Kind::in) return std::nullopt;
+  const Affine from = affine_of(f.loop, value.operand[0]), to = affine_of(f.loop, f.loop.stores[0].address);
+  if (!from.ok || !to.ok) return std::nullopt;
+  // Each dimension is an axis, or a part of one where the loop walks several as one.
+  Dim step = 1;
+  for (int d = g.type(v).rank(); d-- > 0; step = step * g.type(v).shape[d]) {
+    const Dim size = g.type(v).shape[d];
+    std::optional<Dim> found;
+    for (size_t a = 0; a < f.loop.axes.size() && !found; ++a) {
+      const Dim own = to.coefficient(int(a)), extent = f.loop.axes[a].extent;
+      if (own == step && extent == size) found = from.coefficient(int(a));
+      if (!own.is_const() || !extent.is_const() || !step.is_const() || !size.is_const() || own.value() <= 0) continue;
+      if (step.value() % own.value() == 0 && own.value() * extent.value() % (step.value() * size.value()) == 0 && step.value() * size.value() <= own.value() * extent.value())
+        found = from.coefficient(int(a)) * (step.value() / own.value());
+    }
+    if (!found && !size.is(1)) return std::nullopt;
+    r.steps.insert(0, found.value_or(Dim(0)));
+  }
+  r.buffer = f.inputs[0];
+  r.base = from.base;
+  if (!r.steps.back().is(1)) return std::nullopt;
+  return r;
+}
 
 Partition partition(const Graph& g, const CompileOptions& options, const Target& target) {
   return Partitioner(g, options, target).run();

@@ -86,6 +86,15 @@ class Simplifier {
     // What it reads may have become a reshape; the inner one may then be dead.
     if (reshape)
       if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::reshape")) args[0] = p->args[0];
+    // permute(permute(x)) is one permute, often of nothing.
+    if (is_op(n, "prim::permute"))
+      if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::permute")) {
+        std::vector<Arg> both;
+        for (uint32_t i = 0; i < args[1].count; ++i) both.push_back(p->args[1].list[args[1].list[i].as_dim().value()]);
+        args[0] = p->args[0];
+        store_.push_back(std::move(both));
+        args[1].list = store_.back().data();
+      }
     GraphValue same;
     if (n.results.size() == 1 && identity(n, args, same)) { map_[n.results[0]] = same; return; }
     const bool pure = n.op->op->record.effects == Effects::none || n.op->op->record.loop;

@@ -41,6 +41,13 @@ struct Launch {           // one kernel launch, sizes already computed
   uint32_t grid[3] = {1, 1, 1}, block[3] = {1, 1, 1}, shared_bytes = 0;  // cuda
 };
 
+// Work that a device has recorded and does again as a whole. It owns none of the code and memory that it uses, except what
+// was allocated while it was recorded.
+class Recording : public RefCounted {
+ public:
+  virtual ~Recording() = default;
+};
+
 struct MemoryStats {
   int64_t allocated_bytes, reserved_bytes, peak_allocated_bytes, peak_reserved_bytes, alloc_count, segment_count;
 };
@@ -70,6 +77,15 @@ class Device {
   virtual StreamId create_stream() = 0;
   virtual uint64_t record_event(StreamId stream) = 0;               // a ticket
   virtual void wait_event(StreamId stream, uint64_t event) = 0;
+
+  // Between begin and end, work given to `stream` is recorded instead of done. What was allocated meanwhile belongs to
+  // the recording, and to those that are made with it as `together`: they never run at the same time. Recording into an
+  // earlier one (`into`) keeps what can be kept of it.
+  virtual bool can_record() const { return false; }
+  virtual void begin_recording(StreamId, const Ref<Recording>& together);
+  virtual Ref<Recording> end_recording(StreamId, const Ref<Recording>& into);
+  virtual void cancel_recording(StreamId) noexcept {}  // after an error between the two
+  virtual void replay(Recording&, StreamId);
 };
 
 Device& cpu_device();

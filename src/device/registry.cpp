@@ -62,4 +62,14 @@ void append(std::string& s, DeviceId d) {
   if (d.kind != DeviceKind::cpu) s += cat(":", int(d.index));
 }
 
+static void cannot_record(Device& d) {
+  fail(ErrorCode::device, {.op = "record", .fact = "this device does its work at once and records nothing", .got = cat(d.id())});
+}
+void Device::begin_recording(StreamId, const Ref<Recording>&) { cannot_record(*this); }
+Ref<Recording> Device::end_recording(StreamId, const Ref<Recording>&) {
+  cannot_record(*this);
+  return {};
+}
+void Device::replay(Recording&, StreamId) { cannot_record(*this); }
+
 }  // namespace phlox

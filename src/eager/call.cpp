@@ -6,6 +6,7 @@
 
 #include "base/root.h"
 #include "compile/compile.h"
+#include "eager/autocast.h"
 #include "eager/exact.h"
 #include "eager/trace.h"
 #include "eager/views.h"
@@ -450,6 +451,12 @@ Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
 }
 
 Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact) {
+  if (autocast_on()) [[unlikely]] {
+    SmallVector<Arg, 8> cast;
+    std::vector<Tensor> keep;
+    std::vector<std::vector<Arg>> lists;
+    if (autocast_args(op, args, cast, keep, lists)) return call_new(op, cast, given, nullptr);
+  }
   SmallVector<Arg, 8> full;
   fill_defaults(op, args, full);
   if (op.op->record.staged) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "eager/autocast.h"
 #include "eager/trace.h"
 
 namespace phlox {
@@ -29,7 +30,7 @@ std::unique_ptr<ExactEntry>* slot_of(uint64_t hash) {
 }  // namespace
 
 bool ExactKey::encode(const OpInfo& op, std::span<const Arg> args) {
-  if (Tracer::current() || args.size() > op.schema.params.size()) return false;
+  if (Tracer::current() || autocast_on() || args.size() > op.schema.params.size()) return false;
   n_tensors_ = n_numbers_ = 0;
   n_words_ = 1;
   words_[0] = reinterpret_cast<uint64_t>(&op) | uint64_t(grad_enabled()) | uint64_t(inference_enabled()) << 1;

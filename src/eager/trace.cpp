@@ -6,6 +6,7 @@
 #include "base/event.h"
 #include "base/json.h"
 #include "base/root.h"
+#include "eager/autocast.h"
 #include "graph/generalise.h"
 #include "ops/arith.h"
 #include "ops/registry.h"
@@ -195,6 +196,7 @@ struct CompiledFunction::Entry {
   struct Guard { TensorType type; bool requires_grad; };
   std::vector<Guard> inputs;
   bool grad_mode = true;
+  uint64_t autocast = 0;
   struct Capture { Tensor root; TensorType type; bool mutated; };
   std::vector<Capture> captured;
   struct Grad { Tensor leaf; bool defined_before; int output; };  // output -1: cleared
@@ -212,6 +214,7 @@ struct CompiledFunction::Entry {
   // The sizes that it was traced at.
   struct Seen { Ints sizes; uint64_t graph_hash; int calls = 0; bool refused = false; };
   std::vector<Seen> seen;
+  Device* device = nullptr;
   Ref<Executable> executable;
   CompileReport report;
   double trace_ms = 0, compile_ms = 0, load_ms = 0;
@@ -225,6 +228,25 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point t) { return std::chrono::duration<double, std::milli>(Clock::now() - t).count(); }
 }  // namespace
+
+// The one device that all tensors are on; numbers of the CPU go along with any.
+Device& CompiledFunction::choose_device(Entry& e, const std::vector<Tensor>& inputs) const {
+  const Tensor* first = nullptr;
+  const auto each = [&](auto&& f) {
+    for (const Tensor& t : inputs) f(t, false);
+    for (const Entry::Capture& c : e.captured) f(c.root, c.mutated);
+  };
+  each([&](const Tensor& t, bool) { if (!first || (*first)->device().id().kind == DeviceKind::cpu) first = &t; });
+  Device& device = first ? (*first)->device() : cpu_device();
+  each([&](const Tensor& t, bool mutated) {
+    if (&t->device() == &device || (t->rank() == 0 && !mutated && t->device().id().kind == DeviceKind::cpu)) return;
+    fail(ErrorCode::invalid_argument, {.op = name_, .fact = "its tensors are on different devices",
+                                       .got = cat(tensor_text(**first), " on ", device.id(), " and ", tensor_text(*t), " on ", t->device().id()),
+                                       .expected = "one device", .remedy = "move one with .to(device) before the function is called"});
+  });
+  e.device = &device;
+  return device;
+}
 
 // A trace at some sizes, not compiled yet.
 struct CompiledFunction::Traced {
@@ -246,6 +268,7 @@ CompiledFunction::Traced CompiledFunction::trace(const std::vector<Tensor>& inpu
     stand_ins.push_back(t.add_input(in));
   }
   entry->grad_mode = grad_enabled();
+  entry->autocast = autocast_key();
   const std::vector<Tensor> results = f_(stand_ins);
 
   std::vector<GraphValue> outputs;
@@ -297,6 +320,10 @@ std::unique_ptr<CompiledFunction::Entry> CompiledFunction::compile(Traced traced
   e.compile_ms = ms_since(compiling);
   const auto loading = Clock::now();
   e.executable = make_executable(std::move(program), device);
+  std::vector<bool> moving;
+  for (auto& [source, index] : e.sources)
+    moving.push_back(source != Entry::Source::capture || &e.captured[index].root->device() != &device);
+  e.executable->enable_replay(std::move(moving));
   e.load_ms = ms_since(loading);
   if (!e.symbols.empty()) e.symbolic = std::move(traced.graph);
   return std::move(traced.entry);
@@ -325,7 +352,7 @@ Tensor of_type(const TensorType& type, Device& device, bool requires_grad) {
 }  // namespace
 
 bool CompiledFunction::fits(Entry& e, const std::vector<Tensor>& inputs, Ints& sizes) {
-  if (e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled()) return false;
+  if (e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled() || e.autocast != autocast_key()) return false;
   sizes.assign(e.symbols.size(), -1);
   for (size_t i = 0; i < inputs.size(); ++i)
     if (e.inputs[i].requires_grad != inputs[i]->requires_grad || !match(e.inputs[i].type, concrete_type(*inputs[i]), sizes)) return false;
@@ -340,7 +367,7 @@ CompiledFunction::Traced CompiledFunction::trace_for_sizes(const std::vector<Ten
   Traced now = trace(inputs);
   for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
     const Entry& e = **it;
-    if (!e.symbols.empty() || e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled()) continue;
+    if (!e.symbols.empty() || e.inputs.size() != inputs.size() || e.grad_mode != grad_enabled() || e.autocast != autocast_key()) continue;
     std::vector<SymbolSample> samples;
     std::vector<Entry::SizePlace> places;
     bool same = true;
@@ -403,8 +430,8 @@ CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& input
     if (!seen.refused) return *e;
     reason = cat("it is not the same at these sizes: ", reason);
   }
-  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
   Traced traced = trace_for_sizes(inputs);
+  Device& device = choose_device(*traced.entry, inputs);
   if (!entries_.empty()) {
     if (const size_t n = traced.entry->symbols.size()) reason = cat("a second size: ", n, n == 1 ? " size becomes a symbol" : " sizes become symbols");
     emit_event(EventKind::recompile, name_, cat("guards failed: variant ", entries_.size() + 1, ": ", reason));
@@ -428,13 +455,20 @@ std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
   Entry& e = find(inputs, sizes);
   const Program& p = e.executable->program();
   const Executable::Plan& plan = e.executable->plan(sizes);
-  Device& device = inputs.empty() ? cpu_device() : inputs[0]->device();
+  Device& device = *e.device;
   SmallVector<void*, 16> in, out;
   SmallVector<int64_t, 16> numbers(e.sources.size());
   Tensor random;
+  SmallVector<Tensor, 4> moved;
+  const auto address = [&](const Tensor& t) -> void* {
+    if (&t->device() == &device) return t->bytes();
+    moved.push_back(make_tensor(device, t->dtype, {}));  // a number
+    device.copy(moved.back()->bytes(), t->bytes(), dtype_bytes(t->dtype), Device::CopyKind::to_device, 0);
+    return moved.back()->bytes();
+  };
   for (auto& [source, index] : e.sources) {
-    if (source == Entry::Source::argument) in.push_back(inputs[index]->bytes());
-    else if (source == Entry::Source::capture) in.push_back(e.captured[index].root->bytes());
+    if (source == Entry::Source::argument) in.push_back(address(inputs[index]));
+    else if (source == Entry::Source::capture) in.push_back(address(e.captured[index].root));
     else {
       RandomState s = phlox::random_state(device);
       random = make_tensor(device, DType::i64, {2});
@@ -471,7 +505,9 @@ std::string CompiledFunction::report() const {
     const Entry& e = *entries_[i];
     s += cat(i ? ", " : "", "{\"ops\": ", e.report.graph_nodes, ", \"launches\": ", e.report.kernels, ", \"kernels\": ",
              e.report.unique_kernels, ", \"symbols\": ", e.symbols.size(), ", \"steps\": ", e.report.steps, ", \"trace_ms\": ", e.trace_ms, ", \"compile_ms\": ",
-             e.compile_ms, ", \"code_ms\": ", e.load_ms, ", \"calls\": ", e.calls, ", \"passes\": {");
+             e.compile_ms, ", \"code_ms\": ", e.load_ms, ", \"calls\": ", e.calls, ", ");
+    if (const std::string r = e.executable->replay_report(); !r.empty()) s += cat("\"replay\": ", r, ", ");
+    s += "\"passes\": {";
     for (size_t k = 0; k < e.report.passes.size(); ++k)
       s += cat(k ? ", " : "", "\"", e.report.passes[k].name, "\": ", e.report.passes[k].ms);
     s += "}}";

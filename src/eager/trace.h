@@ -82,6 +82,7 @@ class CompiledFunction : public RefCounted {
   Traced trace(const std::vector<Tensor>& inputs);
   Traced trace_for_sizes(const std::vector<Tensor>& inputs);
   std::unique_ptr<Entry> compile(Traced traced, Device& device);
+  Device& choose_device(Entry& e, const std::vector<Tensor>& inputs) const;
 
   TraceFn f_;
   std::string name_;

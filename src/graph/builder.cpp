@@ -10,7 +10,7 @@ Vals GraphBuilder::call(const OpInfo& op, std::span<const Arg> args) {
   for (size_t i = args.size(); i < op.schema.params.size(); ++i) full.push_back(op.schema.params[i].default_value);
   const Args a(*this, op, full);
   const OpRecord& r = op.op->record;
-  if (r.expand && !r.vjp) return r.expand(a);
+  if (r.expand && !r.vjp && !r.native) return r.expand(a);
   PHLOX_CHECK(r.type, "op ", op.schema.full_name(), " needs a type rule");
   SmallVector<TensorType, 2> types;
   r.type(a, types);

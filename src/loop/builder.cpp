@@ -163,6 +163,9 @@ Sv LoopBuilder::cast(Sv a, DType d) {
     if ((is_int(a.dtype()) || is_bool(a.dtype())) && !wraps) return constant_int(d, i.imm);
     if (is_float(a.dtype()) && !is_int(d)) return constant(d, constant_value(i));
   }
+  // There and back: a wider type holds every value of a narrow one.
+  if (i.op == Scalar::cast && is_float(a.dtype()) && dtype_bytes(a.dtype()) > 2 && is_reduced_float(d))
+    if (loop_.insts[i.operand[0]].dtype == d) return {this, i.operand[0]};
   Inst c{.op = Scalar::cast, .dtype = d, .operand_count = 1};
   c.operand[0] = a.id;
   return add(c);
@@ -377,8 +380,22 @@ Sv LoopBuilder::index_mod(Sv a, Dim d) {
 }
 
 Sv LoopBuilder::linear(std::span<const Sv> index, std::span<const Dim> strides) {
+  SmallVector<Sv, 8> at(index);
+  SmallVector<Dim, 8> step(strides);
+  // A position that was split into rows and columns and lies as it did before is whole again: (x / k) k + x mod k.
+  for (size_t d = at.size(); d-- > 1;) {
+    const Inst &high = inst(at[d - 1]), &low = inst(at[d]);
+    if (high.op != Scalar::floordiv || low.op != Scalar::floormod || high.operand[0] != low.operand[0] || high.operand[1] != low.operand[1]) continue;
+    const Inst& k = loop_.insts[low.operand[1]];
+    const Dim size = k.op == Scalar::constant ? Dim(k.imm) : k.op == Scalar::dim ? Dim::from_raw(k.imm) : Dim(0);
+    if (size.is(0) || step[d - 1] != step[d] * size) continue;
+    at[d - 1] = {this, low.operand[0]};
+    step[d - 1] = step[d];
+    at.erase(d);
+    step.erase(d);
+  }
   Sv s = constant_int(DType::i64, 0);
-  for (size_t d = 0; d < index.size(); ++d) s = index_add(s, index_mul(index[d], strides[d]));
+  for (size_t d = 0; d < at.size(); ++d) s = index_add(s, index_mul(at[d], step[d]));
   return s;
 }
 

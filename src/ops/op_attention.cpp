@@ -1,5 +1,7 @@
 // Attention, and tables looked up by index.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "ops/composite.h"
 #include "ops/random.h"
@@ -28,6 +30,25 @@ static Val sum_to(Val g, const Dims& shape) {
   return reshape(sum(g, gone), shape);
 }
 
+struct AttentionGradients { Val of[3], scores; };
+// `g` is widened; `lse_g`: the gradient of the logsumexp, which gradients of gradients ask for.
+static AttentionGradients attention_gradients(Val g, Val q, Val k, Val v, Val mask, Val out, Val lse_out, Val lse_g, double scale, bool causal) {
+  const int n = q.rank() - 2;
+  const Ints b = all_dims(n);
+  const Val lse = unsqueeze(lse_out, n + 1);
+  const Val base = where(equal(lse, like(lse, -__builtin_inf())), like(lse, 0), lse);
+  const Val p = exp_val(masked_scores(q, k, mask, scale, causal) - base);
+  AttentionGradients r;
+  r.of[2] = cast_like(contract(p, g, b, b, {n}, {n}), v);
+  const Val dp = contract(g, widen(v), b, b, {n + 1}, {n + 1});
+  Val row = sum(g * widen(out), {n + 1}, true);
+  if (lse_g) row = row - unsqueeze(lse_g, n + 1);
+  const Val ds = r.scores = p * (dp - row);
+  r.of[0] = cast_like(contract(ds, widen(k), b, b, {n + 1}, {n}) * scale, q);
+  r.of[1] = cast_like(contract(ds, widen(q), b, b, {n}, {n}) * scale, k);
+  return r;
+}
+
 // q, k, v, mask, scale, causal. A node, so that providers can claim it whole; the log of each row's sum is kept for the
 // gradient, which computes the probabilities again instead of keeping them.
 static constexpr Op op_attention{{
@@ -47,23 +68,137 @@ static constexpr Op op_attention{{
     },
     .vjp = [](Vjp& v) {
       const Args a = v.args();
-      const Val q = v.in(0), k = v.in(1), val = widen(v.in(2)), mask = a.optional(3);
-      const Val g = widen(v.grad() ? v.grad() : broadcast_to(like(v.out(), 0), v.out().shape()));
-      const int n = q.rank() - 2;
-      const Ints b = all_dims(n);
-      const double scale = a.f(4);
-      const Val lse = unsqueeze(v.out(1), n + 1);
-      const Val base = where(equal(lse, like(lse, -__builtin_inf())), like(lse, 0), lse);
-      const Val p = exp_val(masked_scores(q, k, mask, scale, a.b(5)) - base);
-      if (v.needs(2)) v.set(2, cast_like(contract(p, g, b, b, {n}, {n}), v.in(2)));
-      const Val dp = contract(g, val, b, b, {n + 1}, {n + 1});
-      Val row = sum(g * widen(v.out(0)), {n + 1}, true);
-      if (v.grad(1)) row = row - unsqueeze(v.grad(1), n + 1);  // gradients of gradients ask for that of the logsumexp
-      const Val ds = p * (dp - row);
-      if (v.needs(0)) v.set(0, cast_like(contract(ds, widen(k), b, b, {n + 1}, {n}) * scale, q));
-      if (v.needs(1)) v.set(1, cast_like(contract(ds, widen(q), b, b, {n}, {n}) * scale, k));
-      if (mask && v.needs(3)) v.set(3, cast_like(sum_to(ds, mask.shape()), mask));
+      const Val g = v.grad() ? v.grad() : broadcast_to(like(v.out(), 0), v.out().shape());
+      if (!v.grad(1) && !(a.has(3) && v.needs(3))) {
+        const Vals r = call(v.builder(), "prim::attention_backward", {arg_of(g), arg_of(v.in(0)), arg_of(v.in(1)), arg_of(v.in(2)), a.raw(3),
+                                                                      arg_of(v.out(0)), arg_of(v.out(1)), a.raw(4), a.raw(5)});
+        for (int i = 0; i < 3; ++i) if (v.needs(i)) v.set(i, r[size_t(i)]);
+        return;
+      }
+      const AttentionGradients r = attention_gradients(widen(g), v.in(0), v.in(1), v.in(2), a.optional(3), v.out(0), v.out(1), v.grad(1), a.f(4), a.b(5));
+      for (int i = 0; i < 3; ++i) if (v.needs(i)) v.set(i, r.of[i]);
+      if (a.has(3) && v.needs(3)) v.set(3, cast_like(sum_to(r.scores, a.optional(3).shape()), a.optional(3)));
     },
+}};
+
+static constexpr Op op_attention_backward{{
+    .schema = "prim::attention_backward(Tensor g, Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor out, Tensor lse, float scale, bool causal) -> "
+              "(Tensor, Tensor, Tensor)",
+    .doc = "The gradients of q, k and v.",
+    .type = type_by_expand,
+    .expand = [](const Args& a) -> Vals {
+      const AttentionGradients r = attention_gradients(widen(a[0]), a[1], a[2], a[3], a.optional(4), a[5], a[6], {}, a.f(7), a.b(8));
+      return {r.of[0], r.of[1], r.of[2]};
+    },
+    .native = "attention_backward",  // stays a node, which a provider may claim
+}};
+
+// --- the same on [batch, rows, heads, width], for providers that run it whole
+
+static TensorType rows_type(const Args& a, Dims shape, DType d) {
+  TensorType t = a[0].type();
+  t.shape = std::move(shape);
+  t.strides.clear();
+  t.dtype = d;
+  return t;
+}
+static double load_element(const HostTensor& t, int64_t i) {
+  Inst c{.op = Scalar::constant, .dtype = t.dtype};
+  std::memcpy(&c.imm, static_cast<const char*>(t.data) + i * dtype_bytes(t.dtype), size_t(dtype_bytes(t.dtype)));
+  return constant_value(c);
+}
+static void store_element(const HostTensor& t, int64_t i, double x) {
+  const int64_t bits = constant_bits(t.dtype, x);
+  std::memcpy(static_cast<char*>(t.data) + i * dtype_bytes(t.dtype), &bits, size_t(dtype_bytes(t.dtype)));
+}
+// One head: rows of `width` values.
+struct HeadView {
+  const HostTensor& t;
+  int64_t b, h;
+  double at(int64_t row, int64_t i) const {
+    const int64_t rows = t.shape[1], heads = t.shape[2], width = t.shape[3];
+    return load_element(t, ((b * rows + row) * heads + h) * width + i);
+  }
+  void put(int64_t row, int64_t i, double x) const {
+    const int64_t rows = t.shape[1], heads = t.shape[2], width = t.shape[3];
+    store_element(t, ((b * rows + row) * heads + h) * width + i, x);
+  }
+};
+static double score(const HeadView& q, const HeadView& k, int64_t i, int64_t j, double scale) {
+  double s = 0;
+  for (int64_t d = 0; d < q.t.shape[3]; ++d) s += q.at(i, d) * k.at(j, d);
+  return s * scale;
+}
+static void flash_reference(HostCall& c) {
+  const HostTensor &q = c.in[0], &k = c.in[1], &v = c.in[2];
+  const int64_t queries = q.shape[1], keys = k.shape[1], heads = q.shape[2], width = q.shape[3];
+  const double scale = c.f(3);
+  std::vector<double> p(static_cast<size_t>(keys));
+  for (int64_t b = 0; b < q.shape[0]; ++b)
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t i = 0; i < queries; ++i) {
+        const HeadView qh{q, b, h}, kh{k, b, h}, vh{v, b, h}, out{c.out[0], b, h};
+        const int64_t n = c.i(4) ? std::min(keys, i + 1) : keys;
+        double most = -__builtin_inf(), total = 0;
+        for (int64_t j = 0; j < n; ++j) most = std::max(most, p[size_t(j)] = score(qh, kh, i, j, scale));
+        for (int64_t j = 0; j < n; ++j) total += p[size_t(j)] = std::exp(p[size_t(j)] - most);
+        for (int64_t d = 0; d < width; ++d) {
+          double x = 0;
+          for (int64_t j = 0; j < n; ++j) x += p[size_t(j)] * vh.at(j, d);
+          out.put(i, d, x / total);
+        }
+        store_element(c.out[1], (b * heads + h) * queries + i, most + std::log(total));
+      }
+}
+static void flash_backward_reference(HostCall& c) {
+  const HostTensor &g = c.in[0], &q = c.in[1], &k = c.in[2], &v = c.in[3], &lse = c.in[4], &row = c.in[5];
+  const int64_t queries = q.shape[1], keys = k.shape[1], heads = q.shape[2], width = q.shape[3];
+  const double scale = c.f(6);
+  std::vector<double> dk(static_cast<size_t>(keys * width)), dv(dk.size()), dq(static_cast<size_t>(width));
+  for (int64_t b = 0; b < q.shape[0]; ++b)
+    for (int64_t h = 0; h < heads; ++h) {
+      const HeadView gh{g, b, h}, qh{q, b, h}, kh{k, b, h}, vh{v, b, h};
+      std::fill(dk.begin(), dk.end(), 0.0);
+      std::fill(dv.begin(), dv.end(), 0.0);
+      for (int64_t i = 0; i < queries; ++i) {
+        std::fill(dq.begin(), dq.end(), 0.0);
+        for (int64_t j = 0; j < (c.i(7) ? std::min(keys, i + 1) : keys); ++j) {
+          const double p = std::exp(score(qh, kh, i, j, scale) - load_element(lse, (b * heads + h) * queries + i));
+          double dp = 0;
+          for (int64_t d = 0; d < width; ++d) dp += gh.at(i, d) * vh.at(j, d);
+          const double ds = p * (dp - load_element(row, (b * queries + i) * heads + h)) * scale;
+          for (int64_t d = 0; d < width; ++d) {
+            dq[size_t(d)] += ds * kh.at(j, d);
+            dk[size_t(j * width + d)] += ds * qh.at(i, d);
+            dv[size_t(j * width + d)] += p * gh.at(i, d);
+          }
+        }
+        for (int64_t d = 0; d < width; ++d) HeadView{c.out[0], b, h}.put(i, d, dq[size_t(d)]);
+      }
+      for (int64_t j = 0; j < keys; ++j)
+        for (int64_t d = 0; d < width; ++d) {
+          HeadView{c.out[1], b, h}.put(j, d, dk[size_t(j * width + d)]);
+          HeadView{c.out[2], b, h}.put(j, d, dv[size_t(j * width + d)]);
+        }
+    }
+}
+static constexpr Op op_flash{{
+    .schema = "prim::flash(Tensor q, Tensor k, Tensor v, float scale, bool causal) -> (Tensor, Tensor)",
+    .doc = "prim::attention without a mask on [batch, rows, heads, width]; the logsumexp is [batch, heads, rows].",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      const Dims& s = a[0].shape();
+      out.push_back(rows_type(a, s, a[0].dtype()));
+      out.push_back(rows_type(a, {s[0], s[2], s[1]}, DType::f32));
+    },
+    .reference = flash_reference,
+}};
+static constexpr Op op_flash_backward{{
+    .schema = "prim::flash_backward(Tensor g, Tensor q, Tensor k, Tensor v, Tensor lse, Tensor row, float scale, bool causal) -> (Tensor, Tensor, Tensor)",
+    .doc = "The gradients of q, k and v; row[batch, rows, heads] is the sum of g * out.",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      for (int i = 1; i < 4; ++i) out.push_back(rows_type(a, a[i].shape(), a[i].dtype()));
+    },
+    .reference = flash_backward_reference,
 }};
 
 // Key and value heads repeated so that each serves a group of query heads.
@@ -175,7 +310,7 @@ static constexpr Op op_one_hot{{
     .expand = one_hot,
 }};
 
-static const Op* const attention_ops[] = {&op_attention, &op_sdpa, &op_embedding, &op_one_hot};
+static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_sdpa, &op_embedding, &op_one_hot};
 OpFamily attention_family() { return attention_ops; }
 
 }  // namespace phlox

@@ -48,6 +48,8 @@ struct Program : RefCounted {
     enum class Kind : uint8_t { launch, copy, native } kind;
     uint32_t kernel = 0;                 // launch
     uint32_t rows = 1;                   // launch of a list kernel: calls; buffers and sizes are those of one after another
+    uint32_t inputs = 0;                 // launch: so many of the first buffers (of each call) are only read
+    bool no_capture = false;             // may not be part of a captured graph
     std::vector<uint32_t> buffers;       // launch: by kernel parameter; copy: dst, src; native: results, then operands
     std::vector<Dim> sizes;              // launch: values of the kernel's own symbols; empty: they are the program's. native: its own
     Dim bytes = 0;                       // copy

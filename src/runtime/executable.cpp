@@ -1,7 +1,9 @@
 #include "runtime/executable.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <shared_mutex>
 #include <unordered_map>
 
@@ -12,6 +14,7 @@
 #include "base/root.h"
 #include "base/trace.h"
 #include "loop/interpret.h"
+#include "runtime/replay.h"
 
 namespace phlox {
 
@@ -36,6 +39,16 @@ const Executable::Plan& Executable::plan(const Ints& symbols) {
 namespace {
 
 constexpr int64_t alignment = 64;
+
+size_t count_tensors(const HostAttr& a) {
+  size_t n = a.kind == HostAttr::Kind::tensor;
+  for (const HostAttr& i : a.items) n += count_tensors(i);
+  return n;
+}
+bool trace_waits() {
+  static const bool on = std::getenv("PHLOX_TRACE_SYNC") != nullptr;
+  return on;
+}
 
 // Offsets for temporaries that live between steps: largest first, each at the lowest place that is free while it lives.
 void lay_out(const Program& p, std::span<const int64_t> bytes, std::vector<int64_t>& offset, int64_t& total) {
@@ -199,62 +212,137 @@ bool Executable::run_direct(const Plan& plan, std::span<void* const> inputs, std
   return true;
 }
 
+bool writes_buffer(const Program::Step& s, size_t i) {
+  switch (s.kind) {
+    case Program::Step::Kind::copy: return i == 0;
+    case Program::Step::Kind::launch: return i % (s.buffers.size() / std::max(s.rows, 1u)) >= s.inputs;
+    case Program::Step::Kind::native: break;
+  }
+  size_t operands = 0;
+  for (const HostAttr& a : s.args) operands += count_tensors(a);
+  return i < s.buffers.size() - operands;
+}
+
+void Executable::bind(const Plan& plan, std::span<void* const> inputs, std::span<void* const> outputs, void* temp, std::span<void*> buffers) const {
+  for (size_t b = 0; b < buffers.size(); ++b) {
+    const Program::Buffer& buf = program_->buffers[b];
+    buffers[b] = buf.kind == Program::Buffer::Kind::input ? inputs[buf.index]
+                 : buf.kind == Program::Buffer::Kind::output ? outputs[buf.index]
+                 : plan.temp_offset[b] >= 0 ? static_cast<char*>(temp) + plan.temp_offset[b] : nullptr;
+  }
+}
+
+// --- replays of the plans that were used last
+
+struct Executable::Replays {
+  static constexpr size_t most = 8;  // each keeps graphs and copies of arguments
+  std::mutex mutex;
+  std::unique_ptr<bool[]> moving;
+  size_t inputs = 0;
+  struct Entry { const Plan* plan; std::shared_ptr<Replay> replay; };
+  std::vector<Entry> entries;        // used last first
+  std::shared_ptr<Replay> of(Executable& e, const Plan& plan, Device& device) {
+    std::lock_guard lock(mutex);
+    for (size_t i = 0; i < entries.size(); ++i)
+      if (entries[i].plan == &plan) {
+        std::rotate(entries.begin(), entries.begin() + int64_t(i), entries.begin() + int64_t(i) + 1);
+        return entries[0].replay;
+      }
+    if (entries.size() == most) {
+      emit_event(EventKind::capture, e.program().steps.empty() ? "program" : e.program().steps[0].name,
+                 cat("more than ", most, " sizes are in use: the graphs of those used longest ago are dropped"));
+      entries.pop_back();
+    }
+    entries.insert(entries.begin(), {&plan, std::make_shared<Replay>(e, plan, device, std::span(moving.get(), inputs))});
+    return entries[0].replay;
+  }
+};
+
+void Executable::enable_replay(std::vector<bool> moving) {
+  if (!device_.can_record()) return;
+  if (const char* v = std::getenv("PHLOX_CAPTURE"); v && std::string_view(v) == "off") return;
+  PHLOX_CHECK(plans_.empty() && moving.size() == program_->inputs.size(), "replay is enabled before the first plan");
+  program_ = arrange_for_replay(*program_, device_);
+  replays_ = std::make_unique<Replays>();
+  replays_->inputs = moving.size();
+  replays_->moving = std::make_unique<bool[]>(moving.size());
+  for (size_t i = 0; i < moving.size(); ++i) replays_->moving[i] = moving[i];
+}
+
+std::string Executable::replay_report() const {
+  if (!replays_) return {};
+  std::lock_guard lock(replays_->mutex);
+  std::string s = "[";
+  for (const auto& e : replays_->entries) {
+    const Replay::Stats& t = e.replay->stats();
+    s += cat(s.size() > 1 ? ", " : "", "{\"runs\": ", t.runs, ", \"replays\": ", t.replays, ", \"recordings\": ", t.recordings,
+             ", \"graphs\": ", t.graphs, ", \"cuts\": ", t.cuts, "}");
+  }
+  return s + "]";
+}
+
 void Executable::run(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
                      std::span<void* const> outputs, StreamId stream) {
   if (plan.direct && run_direct(plan, inputs, numbers, outputs)) return;
-  const Program& p = *program_;
-  const bool on_gpu = device_.id().kind != DeviceKind::cpu;
-  SmallVector<void*, 16> buffers(p.buffers.size());
+  if (replays_) return replays_->of(*this, plan, device_)->run(inputs, numbers, outputs, stream);
+  run_plain(plan, inputs, numbers, outputs, stream);
+}
+
+void Executable::run_plain(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
+                           std::span<void* const> outputs, StreamId stream) {
+  SmallVector<void*, 16> buffers(program_->buffers.size());
   char* temp = plan.temp_bytes ? static_cast<char*>(device_.alloc(plan.temp_bytes, stream)) : nullptr;
   struct Free {
     Device& d; void* p; StreamId s;
     ~Free() { if (p) d.free(p, s); }
   } free_temp{device_, temp, stream};
-  for (size_t b = 0; b < p.buffers.size(); ++b) {
-    const Program::Buffer& buf = p.buffers[b];
-    buffers[b] = buf.kind == Program::Buffer::Kind::input ? inputs[buf.index]
-                 : buf.kind == Program::Buffer::Kind::output ? outputs[buf.index]
-                 : plan.temp_offset[b] >= 0 ? temp + plan.temp_offset[b] : nullptr;
-  }
-  for (size_t i = 0; i < p.steps.size(); ++i) {
-    const Program::Step& s = p.steps[i];
-    const StepPlan& sp = plan.steps[i];
-    if (s.kind == Program::Step::Kind::copy) {
-      device_.copy(buffers[s.buffers[0]], buffers[s.buffers[1]], sp.bytes, Device::CopyKind::on_device, stream);
-      continue;
+  bind(plan, inputs, outputs, temp, buffers);
+  for (size_t i = 0; i < program_->steps.size(); ++i) run_step(i, plan, buffers, numbers, stream);
+}
+
+void Executable::run_step(size_t i, const Plan& plan, std::span<void* const> buffers, std::span<const int64_t> numbers, StreamId stream) {
+  const Program& p = *program_;
+  const bool on_gpu = device_.id().kind != DeviceKind::cpu;
+  const Program::Step& s = p.steps[i];
+  const StepPlan& sp = plan.steps[i];
+  if (s.kind == Program::Step::Kind::copy)
+    return device_.copy(buffers[s.buffers[0]], buffers[s.buffers[1]], sp.bytes, Device::CopyKind::on_device, stream);
+  TraceScope scope("step", s.name);
+  // PHLOX_TRACE_SYNC: spans of a device that works on its own last until it is done. Not while it records.
+  struct Wait {
+    Device* d; StreamId s;
+    ~Wait() { if (d) try { d->synchronize(s); } catch (...) {} }
+  } wait{on_gpu && stream == 0 && trace_is_on() && trace_waits() ? &device_ : nullptr, stream};
+  if (s.kind == Program::Step::Kind::native) return run_native(s, plan, buffers, stream);
+  int64_t status = 0;
+  void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
+  // The interpreter runs a loop whole at its first part, which has no items where a reduction is over nothing.
+  if (sp.items <= 0 && (entry || on_gpu)) return;
+  if (entry) {
+    SmallVector<uint64_t, 24> words;
+    words.append(sp.words.begin(), sp.words.end());
+    for (auto& patch : sp.pointers) words[patch.word] = reinterpret_cast<uint64_t>(buffers[patch.buffer]);
+    for (auto& n : sp.numbers) words[n.word] = uint64_t(numbers[n.input]);
+    if (sp.status_word >= 0)
+      words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(on_gpu ? device_status(device_, stream) : &status);
+    if (on_gpu && words.empty()) words.push_back(0);  // a kernel declares at least one
+    Launch launch{.entry = entry, .words = words, .items = sp.items, .grain = sp.grain,
+                  .scratch_word = sp.scratch_word, .scratch_bytes = sp.scratch_bytes};
+    if (on_gpu) {
+      PHLOX_CHECK(sp.items <= INT32_MAX, "a launch of ", sp.items, " blocks");
+      launch.grid[0] = uint32_t(sp.items);
+      launch.block[0] = sp.threads;
+      launch.shared_bytes = sp.shared_bytes;
     }
-    TraceScope scope("step", s.name);
-    if (s.kind == Program::Step::Kind::native) { run_native(s, plan, buffers, stream); continue; }
-    int64_t status = 0;
-    void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
-    // The interpreter runs a loop whole at its first part, which has no items where a reduction is over nothing.
-    if (sp.items <= 0 && (entry || on_gpu)) continue;
-    if (entry) {
-      SmallVector<uint64_t, 24> words;
-      words.append(sp.words.begin(), sp.words.end());
-      for (auto& patch : sp.pointers) words[patch.word] = reinterpret_cast<uint64_t>(buffers[patch.buffer]);
-      for (auto& n : sp.numbers) words[n.word] = uint64_t(numbers[n.input]);
-      if (sp.status_word >= 0)
-        words[size_t(sp.status_word)] = reinterpret_cast<uint64_t>(on_gpu ? device_status(device_, stream) : &status);
-      if (on_gpu && words.empty()) words.push_back(0);  // a kernel declares at least one
-      Launch launch{.entry = entry, .words = words, .items = sp.items, .grain = sp.grain,
-                    .scratch_word = sp.scratch_word, .scratch_bytes = sp.scratch_bytes};
-      if (on_gpu) {
-        PHLOX_CHECK(sp.items <= INT32_MAX, "a launch of ", sp.items, " blocks");
-        launch.grid[0] = uint32_t(sp.items);
-        launch.block[0] = sp.threads;
-        launch.shared_bytes = sp.shared_bytes;
-      }
-      device_.launch(launch, stream);
-    } else if (on_gpu) {
-      fail(ErrorCode::device, {.op = s.name, .fact = "there is no compiler for kernels of this device",
-                               .got = cat(device_.id()), .expected = "NVRTC (libnvrtc.so.12 or newer)",
-                               .remedy = "install the CUDA toolkit's runtime compiler, or set PHLOX_CUDA_PATH to its folder"});
-    } else if (!p.kernels[s.kernel].part) {
-      interpret(sp, s, buffers, numbers, &status);
-    }
-    check_status(status, s);
+    device_.launch(launch, stream);
+  } else if (on_gpu) {
+    fail(ErrorCode::device, {.op = s.name, .fact = "there is no compiler for kernels of this device",
+                             .got = cat(device_.id()), .expected = "NVRTC (libnvrtc.so.12 or newer)",
+                             .remedy = "install the CUDA toolkit's runtime compiler, or set PHLOX_CUDA_PATH to its folder"});
+  } else if (!p.kernels[s.kernel].part) {
+    interpret(sp, s, buffers, numbers, &status);
   }
+  check_status(status, s);
 }
 
 void Executable::interpret(const StepPlan& sp, const Program::Step& step, std::span<void* const> buffers,
@@ -289,11 +377,7 @@ void Executable::run_native(const Program::Step& step, const Plan& plan, std::sp
   call.args = step.args;
   // Results come first: those that no argument names.
   size_t operands = 0;
-  auto count = [&](auto&& self, const HostAttr& a) -> void {
-    if (a.kind == HostAttr::Kind::tensor) ++operands;
-    for (const HostAttr& i : a.items) self(self, i);
-  };
-  for (const HostAttr& a : step.args) count(count, a);
+  for (const HostAttr& a : step.args) operands += count_tensors(a);
   const size_t results = step.buffers.size() - operands;
   for (size_t i = 0; i < step.buffers.size(); ++i) {
     HostTensor t;

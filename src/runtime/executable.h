@@ -14,6 +14,10 @@
 namespace phlox {
 
 struct Loop;
+class Replay;
+
+// Whether a step writes its buffer number i.
+bool writes_buffer(const Program::Step& s, size_t i);
 
 class Executable : public RefCounted {
  public:
@@ -48,9 +52,19 @@ class Executable : public RefCounted {
   };
   const Plan& plan(const Ints& symbols);
 
+  // From the second run on with the same sizes the device records the steps and replays them, where it can
+  // (runtime/replay.h). Before the first plan(). `moving`: inputs whose memory is another one at every call.
+  void enable_replay(std::vector<bool> moving);
+  std::string replay_report() const;  // JSON; empty where nothing is replayed
+
   // Runs on `stream`. `inputs` and `outputs` by the program's order; `numbers` holds the bits of number inputs.
   void run(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
            std::span<void* const> outputs, StreamId stream);
+  void run_plain(const Plan& plan, std::span<void* const> inputs, std::span<const int64_t> numbers,
+                 std::span<void* const> outputs, StreamId stream);
+  // The pieces of a run, for Replay: where each buffer lies, and one step.
+  void bind(const Plan& plan, std::span<void* const> inputs, std::span<void* const> outputs, void* temp, std::span<void*> buffers) const;
+  void run_step(size_t step, const Plan& plan, std::span<void* const> buffers, std::span<const int64_t> numbers, StreamId stream);
 
   const Program& program() const { return *program_; }
   void set_entry(uint32_t kernel, void* entry) { entries_[kernel].store(entry, std::memory_order_release); }
@@ -71,6 +85,8 @@ class Executable : public RefCounted {
   std::unordered_multimap<uint64_t, std::unique_ptr<Plan>> plans_;  // by a hash of the symbols
   std::atomic<const Plan*> last_plan_{nullptr};  // looked at before the lock is taken
   std::vector<std::unique_ptr<Loop>> loops_;  // parsed on demand for the interpreter
+  struct Replays;
+  std::unique_ptr<Replays> replays_;
 };
 
 // Bad indices on a device that works on its own are met when the host next waits for it. The status word of a device

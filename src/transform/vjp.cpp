@@ -12,10 +12,10 @@ namespace {
 bool blocks_gradient(const Node& n) { return n.op->schema.name == "prim::stop_gradient"; }
 
 // Which values depend differentiably on `wrt`.
-std::vector<bool> dependent(const Graph& g, std::span<const GraphValue> wrt, size_t node_count) {
+std::vector<bool> dependent(const Graph& g, std::span<const GraphValue> wrt, size_t first, size_t end) {
   std::vector<bool> dep(g.value_count());
   for (GraphValue v : wrt) dep[v] = true;
-  for (size_t n = 0; n < node_count; ++n) {
+  for (size_t n = first; n < end; ++n) {
     const Node& node = g.nodes()[n];
     if (blocks_gradient(node)) continue;
     bool any = false;
@@ -25,13 +25,24 @@ std::vector<bool> dependent(const Graph& g, std::span<const GraphValue> wrt, siz
   return dep;
 }
 
-}  // namespace
+std::vector<Val> vjp_from(GraphBuilder& b, size_t first, std::span<const GraphValue> outputs, std::span<const Val> grads,
+                          std::span<const GraphValue> wrt);
 
-std::vector<Val> append_vjp(GraphBuilder& b, std::span<const GraphValue> outputs, std::span<const Val> grads,
-                            std::span<const GraphValue> wrt) {
+// A composite that stayed a node: through what it expands to, which is computed once more.
+std::vector<Val> vjp_through_expand(GraphBuilder& b, const Node& node, std::span<const Val> grads, std::span<const GraphValue> operands) {
+  const SmallVector<Arg, 8> args(std::span<const Arg>(node.args));
+  const size_t first = b.graph().nodes().size();
+  std::vector<GraphValue> outputs;
+  for (const Val& v : node.op->op->record.expand(Args(b, *node.op, args))) outputs.push_back(v.id);
+  return vjp_from(b, first, outputs, grads, operands);
+}
+
+// Gradients through the nodes from `first` on.
+std::vector<Val> vjp_from(GraphBuilder& b, size_t first, std::span<const GraphValue> outputs, std::span<const Val> grads,
+                          std::span<const GraphValue> wrt) {
   Graph& g = b.graph();
   const size_t count = g.nodes().size();
-  const std::vector<bool> dep = dependent(g, wrt, count);
+  const std::vector<bool> dep = dependent(g, wrt, first, count);
   std::vector<Val> grad(g.value_count());
   auto accumulate = [&](GraphValue v, Val x) {
     if (!x) return;
@@ -41,12 +52,12 @@ std::vector<Val> append_vjp(GraphBuilder& b, std::span<const GraphValue> outputs
   for (size_t i = 0; i < outputs.size(); ++i) if (dep[outputs[i]]) accumulate(outputs[i], grads[i]);
 
   const uint32_t outer_group = g.current_group;
-  for (size_t n = count; n-- > 0;) {
+  for (size_t n = count; n-- > first;) {
     const Node& node = g.nodes()[n];
     bool wanted = false;
     for (GraphValue v : node.results) wanted = wanted || (dep[v] && grad[v]);
     if (!wanted || blocks_gradient(node)) continue;
-    if (!node.op->op->record.vjp)
+    if (!node.op->op->record.vjp && !node.op->op->record.expand)
       fail(ErrorCode::autograd, {.op = node.op->schema.full_name(), .fact = "this op has no gradient",
                                  .remedy = "detach its input or use a differentiable op"});
     Vjp v(b, node, g);
@@ -62,13 +73,21 @@ std::vector<Val> append_vjp(GraphBuilder& b, std::span<const GraphValue> outputs
     });
     v.result.resize(operands.size());
     g.current_group = node.group;
-    node.op->op->record.vjp(v);
+    if (node.op->op->record.vjp) node.op->op->record.vjp(v);
+    else v.result = vjp_through_expand(b, node, v.grads, operands);
     for (size_t i = 0; i < operands.size(); ++i) accumulate(operands[i], v.result[i]);
   }
   g.current_group = outer_group;
   std::vector<Val> result;
   for (GraphValue v : wrt) result.push_back(grad[v]);
   return result;
+}
+
+}  // namespace
+
+std::vector<Val> append_vjp(GraphBuilder& b, std::span<const GraphValue> outputs, std::span<const Val> grads,
+                            std::span<const GraphValue> wrt) {
+  return vjp_from(b, 0, outputs, grads, wrt);
 }
 
 namespace {
@@ -79,6 +98,7 @@ bool recomputable(const Node& n) {
   if (has(r.effects, Effects::random)) return false;
   const std::string& name = n.op->schema.name;
   if (name == "prim::contract" || name == "prim::conv" || name == "prim::gather" || name == "prim::scan") return false;
+  if (name == "prim::attention" || name == "prim::attention_backward") return false;
   return r.loop != nullptr || r.expand != nullptr;
 }
 

@@ -60,9 +60,9 @@ class GraphPool : public RefCounted {
 
 // A captured piece of work, ready to be launched again and again. It does not own the kernels and buffers
 // from outside its pool that it uses: they must outlive it. Launches of one graph run one after another.
-class GraphExec : public RefCounted {
+class GraphExec : public Recording {
  public:
-  ~GraphExec();
+  ~GraphExec() override;
   const Ref<GraphPool>& pool() const { return pool_; }
   int64_t nodes() const { return nodes_; }
 
@@ -95,6 +95,11 @@ class CudaDevice final : public Device {
   StreamId create_stream() override;  // at most 256; they live as long as the device
   uint64_t record_event(StreamId stream) override;
   void wait_event(StreamId stream, uint64_t ticket) override;
+  bool can_record() const override { return true; }
+  void begin_recording(StreamId stream, const Ref<Recording>& together) override;
+  Ref<Recording> end_recording(StreamId stream, const Ref<Recording>& into) override;
+  void cancel_recording(StreamId stream) noexcept override { cancel_capture(stream); }
+  void replay(Recording& r, StreamId stream) override { launch(static_cast<GraphExec&>(r), stream); }
 
   // Tickets on the host. A ticket may count as not done while later work of its stream runs, never the
   // reverse.

@@ -190,6 +190,16 @@ void CudaDevice::launch(GraphExec& graph, StreamId stream) {
   driver_check("launch graph", driver_.graph_launch(graph.exec_, native_stream(stream)));
 }
 
+void CudaDevice::begin_recording(StreamId stream, const Ref<Recording>& together) {
+  begin_capture(stream, together ? static_cast<GraphExec&>(*together).pool() : Ref<GraphPool>());
+}
+
+Ref<Recording> CudaDevice::end_recording(StreamId stream, const Ref<Recording>& into) {
+  if (!into) return end_capture(stream);
+  end_capture(stream, static_cast<GraphExec&>(*into));
+  return into;
+}
+
 uint64_t CudaDevice::record_event(StreamId stream) {
   const Stream native = native_stream(stream);
   Current current(*this);

@@ -1,0 +1,13 @@
+// claim: ops that a provider runs whole become the provider's own op before anything is taken apart.
+#pragma once
+#include "graph/graph.h"
+#include "type/target.h"
+
+namespace phlox {
+
+// Attention on [.., heads, rows, width] becomes prim::flash on [.., rows, heads, width], whose operands and results are seen
+// through transposing views: the way in which projections leave them. Every refusal is an event with its reason.
+bool has_claimable(const Graph& g);
+Graph claim(const Graph& g, const Target& target);
+
+}  // namespace phlox
