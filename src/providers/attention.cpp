@@ -1,5 +1,7 @@
 #include "providers/attention.h"
 
+#include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -16,7 +18,9 @@ bool provides_attention(const TensorType& q, const TensorType& k, const TensorTy
   };
   if (target.kind != DeviceKind::cuda) return refuse("the target has no such kernel");
   if (const char* off = std::getenv("PHLOX_PROVIDERS"); off && std::string_view(off) == "off") return refuse("PHLOX_PROVIDERS=off");
-  if (target.arch.size() < 5 || std::atoi(target.arch.c_str() + 3) < 80) return refuse("the matrix units of sm_80 are needed");
+  int version = 0;
+  if (target.arch.starts_with("sm_")) std::from_chars(target.arch.data() + 3, target.arch.data() + target.arch.size(), version);
+  if (version < 80) return refuse("the matrix units of sm_80 are needed");
   if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4) return refuse("there is one batch and one head dimension");
   if (!is_reduced_float(q.dtype)) return refuse("it works on float16 and bfloat16");
   const Dim width = q.shape[3];
