@@ -81,6 +81,7 @@ class Simplifier {
 
   void visit(const Node& n) {
     SmallVector<Arg, 4> args;
+    std::vector<Arg> both;
     const bool reshape = is_op(n, "prim::reshape");
     for (const Arg& a : arguments_(n.args, [&](GraphValue v) { return map_[reshape ? behind_reshape(v) : v]; })) args.push_back(a);
     // What it reads may have become a reshape; the inner one may then be dead.
@@ -89,11 +90,9 @@ class Simplifier {
     // permute(permute(x)) is one permute, often of nothing.
     if (is_op(n, "prim::permute"))
       if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::permute")) {
-        std::vector<Arg> both;
         for (uint32_t i = 0; i < args[1].count; ++i) both.push_back(p->args[1].list[args[1].list[i].as_dim().value()]);
         args[0] = p->args[0];
-        store_.push_back(std::move(both));
-        args[1].list = store_.back().data();
+        args[1].list = both.data();
       }
     GraphValue same;
     if (n.results.size() == 1 && identity(n, args, same)) { map_[n.results[0]] = same; return; }
