@@ -84,7 +84,7 @@ int wrap_dim(int64_t d, int rank, const char* op);  // -rank <= d < rank (rank 0
 // input that needs one. Every value that it touches is saved or recomputed; it touches only what it uses.
 class Vjp {
  public:
-  Vjp(GraphBuilder& g, const Node& node, const Graph& graph) : g_(g), node_(node), graph_(graph) {}
+  Vjp(GraphBuilder& g, const Node& node) : g_(g), node_(node) {}
   GraphBuilder& builder() { return g_; }
   const Node& node() const { return node_; }
   Args args() const { return Args(g_, *node_.op, bound_args); }
@@ -104,7 +104,6 @@ class Vjp {
   int flat(int arg, int item) const;
   GraphBuilder& g_;
   const Node& node_;
-  const Graph& graph_;
 };
 
 }  // namespace phlox

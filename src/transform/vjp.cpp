@@ -60,7 +60,7 @@ std::vector<Val> vjp_from(GraphBuilder& b, size_t first, std::span<const GraphVa
     if (!node.op->op->record.vjp && !node.op->op->record.expand)
       fail(ErrorCode::autograd, {.op = node.op->schema.full_name(), .fact = "this op has no gradient",
                                  .remedy = "detach its input or use a differentiable op"});
-    Vjp v(b, node, g);
+    Vjp v(b, node);
     v.bound_args.assign(node.args.begin(), node.args.end());
     for (GraphValue r : node.results) {
       v.outs.push_back(b.wrap(r));

@@ -241,7 +241,6 @@ namespace {
 struct AtomText {
   int64_t symbol;  // or INT64_MAX
   std::string text;
-  friend bool operator==(const AtomText&, const AtomText&) = default;
   friend auto operator<=>(const AtomText&, const AtomText&) = default;
 };
 struct TermText {
