@@ -84,8 +84,9 @@ Loop random_loop(uint64_t seed) {
       case 3: r = b.number(b.param(Param::Kind::number, d)); break;
       case 4: r = b.load(b.param(Param::Kind::in, d), at); break;
       case 5: r = b.load(b.param(Param::Kind::inout, d), at, bools.empty() ? Sv{} : bools[pick(bools.size())]); break;
-      case 6: if (x) r = b.reduce(pick(2) ? Combine::min : Combine::max, pick(2) ? Order::tree32 : Order::tree1, x,
-                                  1 + pick((size_t(1) << n_axes) - 1)); break;
+      case 6:
+        if (x) r = b.reduce(pick(2) ? Combine::min : Combine::max, pick(2) ? Order::tree32 : Order::tree1, x, 1 + pick((size_t(1) << n_axes) - 1));
+        break;
       case 7: if (x && !is_bool(d)) r = b.reduce(Combine::add, Order(pick(3)), x, AxisMask(1) << pick(size_t(n_axes))); break;
       case 8: if (x && !is_bool(d)) r = b.scan(pick(2) ? Combine::add : Combine::mul, x, int(pick(size_t(n_axes)))); break;
       case 9: r = b.cast(any, d); break;

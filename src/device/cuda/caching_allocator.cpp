@@ -10,7 +10,7 @@
 namespace phlox {
 
 namespace {
-constexpr int64_t kib = 1 << 10, mib = 1 << 20;
+constexpr int64_t mib = 1 << 20;
 // Small blocks live in segments of their own, so that one long-lived scalar does not pin a big segment.
 constexpr int64_t small_limit = 1 * mib, small_segment = 2 * mib;
 // Middle sizes share segments; beyond, a segment is made to measure. Drivers map memory in steps of 2 MiB
