@@ -286,6 +286,8 @@ PHLOX_API int64_t phlox_tensor_map_metadata_size(const phlox_tensor_map* map);
 PHLOX_API const char* phlox_tensor_map_metadata_key(const phlox_tensor_map* map, int64_t i);
 PHLOX_API const char* phlox_tensor_map_metadata_value(const phlox_tensor_map* map, int64_t i);
 PHLOX_API void phlox_tensor_map_free(phlox_tensor_map* map);
+/* On the CPU the tensors are the pages of the file: read from disk when they are used, copied page by page when they are
+ * changed (the file never is). Replace such a file, do not rewrite it while its tensors live. */
 PHLOX_API phlox_status phlox_load_safetensors(const char* path, phlox_device device, phlox_tensor_map** out);
 /* Replaces the file in one step. Metadata: n_metadata keys and values, may be null. */
 PHLOX_API phlox_status phlox_save_safetensors(const char* path, const char* const* names, phlox_tensor* const* tensors,

@@ -12,7 +12,7 @@
 
 namespace phlox {
 
-MappedFile::MappedFile(const std::string& path) : path_(path) {
+MappedFile::MappedFile(const std::string& path, Contents contents) : path_(path) {
   // O_NONBLOCK: opening a pipe that nobody writes must not hang before it can be refused.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail_io("open", path, errno);
@@ -20,7 +20,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   int error = ::fstat(fd, &st) ? errno : 0;
   if (!error && !S_ISREG(st.st_mode)) error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
   if (!error && st.st_size > 0) {
-    void* p = ::mmap(nullptr, size_t(st.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+    const int access = contents == Contents::copy_on_write ? PROT_READ | PROT_WRITE : PROT_READ;
+    void* p = ::mmap(nullptr, size_t(st.st_size), access, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (p == MAP_FAILED) {
       error = errno;
     } else {

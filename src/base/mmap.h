@@ -1,7 +1,8 @@
 // MappedFile: a whole file as read-only bytes, mapped on demand. Move-only; unmapped by the destructor.
 // Invariant: bytes() stays valid and 4096-byte aligned for the life of the object, also when the name is
 // removed or replaced meanwhile (see base/file.h: replacing never changes a mapped file). Refuses:
-// directories, devices and pipes; writing. A file that another process truncates in place raises SIGBUS on
+// directories, devices and pipes; writing to the file (Contents::copy_on_write: bytes may be changed in memory, the
+// file never is). A file that another process truncates in place raises SIGBUS on
 // access: files that phlox reads are replaced, never rewritten.
 #pragma once
 #include <cstddef>
@@ -17,7 +18,9 @@ class MappedFile {
   enum class Access : uint8_t { sequential, random, will_need };
 
   MappedFile() = default;                        // no file, no bytes
-  explicit MappedFile(const std::string& path);  // throws Error(not_found | io) naming path and reason
+  enum class Contents : uint8_t { read_only, copy_on_write };
+  // Throws Error(not_found | io) naming path and reason.
+  explicit MappedFile(const std::string& path, Contents contents = Contents::read_only);
   MappedFile(MappedFile&& o) noexcept { swap(o); }
   MappedFile& operator=(MappedFile&& o) noexcept {
     MappedFile(std::move(o)).swap(*this);

@@ -17,13 +17,31 @@ struct phlox_tensor_map {
 
 namespace phlox {
 
-static Tensor load_entry(const SafetensorsEntry& e, Device& device) {
+// The tensor IS the file's pages, which it keeps mapped: nothing is read before it is used, and a change in place makes a
+// private copy of a page. Null where the element type wants an alignment that the file does not give.
+static Tensor map_entry(const SafetensorsEntry& e, DType dtype, const Ints& sizes, const std::shared_ptr<MappedFile>& file) {
+  using Hold = std::shared_ptr<MappedFile>;
+  if (e.bytes.empty() || reinterpret_cast<uintptr_t>(e.bytes.data()) % size_t(dtype_bytes(dtype)) != 0) return {};
+  Tensor t = make_ref<TensorImpl>();
+  t->dtype = dtype;
+  t->sizes = sizes;
+  t->strides = contiguous_strides(sizes);
+  auto hold = std::make_unique<Hold>(file);
+  t->storage = make_foreign_storage(cpu_device(), const_cast<std::byte*>(e.bytes.data()), int64_t(e.bytes.size()),
+                                    [](void* context, void*) { delete static_cast<Hold*>(context); }, hold.get());
+  hold.release();
+  return t;
+}
+
+static Tensor load_entry(const SafetensorsEntry& e, Device& device, const std::shared_ptr<MappedFile>& file) {
   const SafetensorsDTypeInfo& info = safetensors_dtype_info(e.dtype);
   if (!info.dtype)
     fail(ErrorCode::not_implemented, {.op = "load_safetensors", .fact = cat("tensor '", e.name, "' has a type that no tensor has"),
                                       .got = cat(e.dtype)});
   Ints sizes;
   sizes.append(e.shape.begin(), e.shape.end());
+  if (device.id().kind == DeviceKind::cpu)
+    if (Tensor t = map_entry(e, *info.dtype, sizes, file)) return t;
   Tensor t = make_tensor(device, *info.dtype, sizes);
   if (!e.bytes.empty()) device.copy(t->bytes(), e.bytes.data(), int64_t(e.bytes.size()), Device::CopyKind::to_device, 0);
   return t;
@@ -92,12 +110,12 @@ phlox_status phlox_load_safetensors(const char* path, phlox_device device, phlox
     need_out(out, "load_safetensors");
     if (!path) null_handle("load_safetensors", "path");
     Device& d = need_device(device);
-    const MappedFile file{std::string(path)};
-    const SafetensorsFile parsed = parse_safetensors(file.bytes());
+    const auto file = std::make_shared<MappedFile>(std::string(path), MappedFile::Contents::copy_on_write);
+    const SafetensorsFile parsed = parse_safetensors(file->bytes());
     auto map = std::make_unique<phlox_tensor_map>();
     for (const SafetensorsEntry e : parsed) {
       map->names.emplace_back(e.name);
-      map->tensors.push_back(load_entry(e, d));
+      map->tensors.push_back(load_entry(e, d, file));
     }
     for (size_t i = 0; i < parsed.metadata_size(); ++i) map->metadata.emplace_back(parsed.metadata_entry(i));
     d.synchronize(0);
