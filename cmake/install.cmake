@@ -1,6 +1,5 @@
 # The package: find_package(phlox) gives phlox::phlox (C++ headers and the library), phlox::c (the C ABI alone) and
 # phlox::rt (its runtime part, in a library without the compiler).
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/phlox)
 
