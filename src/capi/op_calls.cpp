@@ -119,7 +119,8 @@ class Checker {
     for (uint32_t i = 0; i < a.count; ++i) {
       const Arg& item = a.list[i];
       const bool fits = uint8_t(item.kind) < 13 && (wanted >> int(item.kind) & 1);
-      if (fits && !(item.kind == ArgKind::value && !item.bits)) continue;
+      if (fits && item.kind == ArgKind::value && item.bits) continue;
+      if (fits && item.kind == ArgKind::none) continue;
       if (!converted) converted = &kept_.emplace_back(a.list, a.list + a.count);
       (*converted)[i] = scalar(item, p, cat(p.name, "[", i, "]"));
     }
@@ -133,6 +134,7 @@ class Checker {
   Arg scalar(const Arg& a, const SchemaParam& p, const std::string& name) {
     if (uint8_t(a.kind) < 13 && (allowed_kinds(p.type) >> int(a.kind) & 1)) {
       if (a.kind == ArgKind::value && !a.bits) error(cat("argument '", name, "' is an undefined tensor"), "undefined", "a tensor");
+      check_content(a, name);
       return a;
     }
     // What Python would also accept: an int for a float, a bool for an int.
@@ -142,7 +144,28 @@ class Checker {
     error(cat("argument '", name, "' is of another kind"), kind_name(a.kind), cat("a ", param_type_name(p.type)));
   }
 
+  // Bits that a slot of this kind may hold: what comes over the ABI is checked before anything reads it.
+  void check_content(const Arg& a, const std::string& name) const {
+    switch (a.kind) {
+      case ArgKind::dim:
+        // Sums and differences of two of them must stay numbers: see Dim.
+        if (a.dim < Dim::tag_limit / 2) error(cat("argument '", name, "' is out of range"), cat(a.dim), cat("at least ", Dim::tag_limit / 2));
+        break;
+      case ArgKind::dtype:
+        if (a.bits >= uint64_t(dtype_count)) error(cat("argument '", name, "' is no dtype"), cat(a.bits), cat("0 to ", dtype_count - 1));
+        break;
+      case ArgKind::string:
+        if (!a.string && a.count) error(cat("argument '", name, "' has no text"), "null", "a string");
+        break;
+      case ArgKind::complex:
+        if (!a.complex) error(cat("argument '", name, "' has no value"), "null", "a pointer to two doubles");
+        break;
+      default: break;
+    }
+  }
+
   [[noreturn]] void error(std::string fact, std::string got, std::string expected) const {
+    if (expected.empty()) expected = "arguments as in the signature";
     fail(ErrorCode::invalid_argument, {.op = op_.name, .fact = std::move(fact), .got = std::move(got),
                                        .expected = std::move(expected), .remedy = cat("the signature is ", op_.schema)});
   }
@@ -171,7 +194,15 @@ void call_handle(const phlox_op& op, std::span<const Arg> args, phlox_tensor** o
   if (exact)
     if (const ExactEntry* e = key.find()) {
       Tensor results[ExactKey::max_results];
-      const std::span<Tensor> given(results, run_exact(*e, key, results));
+      size_t n = 0;
+      try {
+        n = run_exact(*e, key, results);
+      } catch (const InternalError&) {
+        throw;
+      } catch (const Error& error) {
+        complete_error(*op.info, args, error);
+      }
+      const std::span<Tensor> given(results, n);
       mark_inference(given);
       return give_results(given, outs, n_outs);
     }
@@ -183,7 +214,7 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given, const ExactK
   const size_t filled = op.form == OpForm::out ? op.info->schema.returns.size() : 0;
   if (given.size() < filled)
     fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the tensors to fill are missing", .got = cat(given.size(), " arguments"),
-                                       .remedy = cat("the signature is ", op.schema)});
+                                       .expected = cat("at least ", filled), .remedy = cat("the signature is ", op.schema)});
   Checker checker(op);
   SmallVector<Arg, 8> args = checker.check(given.first(given.size() - filled));
   Device* const device = named_device(args);
@@ -198,14 +229,15 @@ Tensors call_handle(const phlox_op& op, std::span<const Arg> given, const ExactK
     if (!op.info->op->record.view) mark_inference(results);
   } else if (op.form == OpForm::in_place) {
     if (args.empty() || args[0].kind != ArgKind::value)
-      fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the first argument is no tensor to change"});
+      fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "the first argument is no tensor to change",
+                                         .got = "none", .expected = "a tensor", .remedy = cat("the signature is ", op.schema)});
     call_in_place(*op.info, args);
     results.push_back(Tensor::share(reinterpret_cast<TensorImpl*>(args[0].bits)));
   } else {
     for (const Arg& a : given.last(filled)) {
       if (a.kind != ArgKind::value || !a.bits)
         fail(ErrorCode::invalid_argument, {.op = op.name, .fact = "an argument to fill is no tensor", .got = kind_name(a.kind),
-                                           .remedy = cat("the signature is ", op.schema)});
+                                           .expected = "a tensor", .remedy = cat("the signature is ", op.schema)});
       results.push_back(Tensor::share(reinterpret_cast<TensorImpl*>(a.bits)));
     }
     call_out(*op.info, args, results);
@@ -241,18 +273,24 @@ using namespace phlox;
 
 extern "C" {
 
+// Primitives are the compiler's words: most trust what an op's rule has checked. These are for everybody.
+static bool is_public(std::string_view name) {
+  return !name.starts_with("prim::") || name == "prim::cast" || name == "prim::copy" || name == "prim::permute";
+}
+
 phlox_status phlox_find_op(const char* name, const phlox_op** out) {
   return guarded([&] {
     need_out(out, "find_op");
     if (!name) null_handle("find_op", "name");
-    const phlox_op* op = find_op_handle(name);
+    const phlox_op* op = is_public(name) ? find_op_handle(name) : nullptr;
     if (!op) {
       std::string near;
       const std::string_view base = std::string_view(name).substr(0, std::string_view(name).find('.'));
       for (const OpInfo* i : all_ops())
         if (i->schema.name == base || i->schema.name == base.substr(0, base.size() - (base.ends_with('_') ? 1 : 0)))
           near += cat(near.empty() ? "" : ", ", i->schema.full_name());
-      fail(ErrorCode::not_found, {.op = "find_op", .fact = "there is no such op", .got = name, .expected = near});
+      fail(ErrorCode::not_found, {.op = "find_op", .fact = "there is no such op", .got = name, .expected = near.empty() ? "the name of an op" : near,
+                                  .remedy = "the op reference lists all names"});
     }
     *out = op;
   });

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "compile/compile.h"
+#include "ops/registry.h"
 #include "graph/builder.h"
 #include "graph/rewrite.h"
 
@@ -25,7 +26,7 @@ class Simplifier {
     seen_.reserve(g_.nodes().size());
     for (NodeId n = 0; n < live.size(); ++n) if (live[n]) visit(g_.node(n));
     SmallVector<GraphValue, 4> outputs;
-    for (GraphValue v : g_.outputs()) outputs.push_back(map_[v]);
+    for (GraphValue v : g_.outputs()) outputs.push_back(as_memory(map_[v]));
     out_.set_outputs(outputs);
     const std::vector<bool> left = live_nodes(out_);
     if (std::find(left.begin(), left.end(), false) == left.end()) return std::move(out_);
@@ -33,6 +34,16 @@ class Simplifier {
   }
 
  private:
+  // A strided input or a number, copied to dense memory of its own; other values have that.
+  GraphValue as_memory(GraphValue v) {
+    if (producer(v) || (out_.type(v).strides.empty() && !out_.is_number(v))) return v;
+    TensorType t = out_.type(v);
+    t.strides.clear();
+    t.weak = false;
+    const Arg args[] = {Arg::of_value(v)};
+    const NodeId id = out_.add_node(*find_op("prim::copy"), args, std::span(&t, 1));
+    return out_.node(id).results[0];
+  }
   // The nodes that an output needs, when reshape(reshape(x)) is one.
   std::vector<bool> used_nodes() const {
     std::vector<bool> live(g_.value_count()), keep(g_.nodes().size());
@@ -69,8 +80,10 @@ class Simplifier {
       return false;
     }
     if (is_op(n, "prim::stop_gradient")) { same = args[0].value; return true; }
-    // A copy matters as a result, which is memory of its own, and where it makes strided memory dense for an extern op.
-    if (is_op(n, "prim::copy") && !output_[n.results[0]] && out_.type(args[0].value).strides.empty()) { same = args[0].value; return true; }
+    // A copy matters as a result, which is memory of its own, and where it makes strided memory dense, or a number
+    // memory, for an extern op.
+    if (is_op(n, "prim::copy") && !output_[n.results[0]] && out_.type(args[0].value).strides.empty() &&
+        !out_.is_number(args[0].value)) { same = args[0].value; return true; }
     if (is_op(n, "prim::permute")) {
       for (uint32_t i = 0; i < args[1].count; ++i) if (!args[1].list[i].as_dim().is(i)) return false;
       same = args[0].value;
@@ -84,6 +97,10 @@ class Simplifier {
     std::vector<Arg> both;
     const bool reshape = is_op(n, "prim::reshape");
     for (const Arg& a : arguments_(n.args, [&](GraphValue v) { return map_[reshape ? behind_reshape(v) : v]; })) args.push_back(a);
+    const OpRecord& record = n.op->op->record;
+    if (record.stores && args[0].kind == ArgKind::value) args[0].value = as_memory(args[0].value);  // its bytes become the result's
+    if (record.reference && !record.loop && !record.stores)  // host functions read dense memory
+      for (Arg& a : args) if (a.kind == ArgKind::value) a.value = as_memory(a.value);
     // What it reads may have become a reshape; the inner one may then be dead.
     if (reshape)
       if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::reshape")) args[0] = p->args[0];

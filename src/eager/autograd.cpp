@@ -143,8 +143,10 @@ void check_can_mutate(const TensorImpl& t, const char* op) {
 
 // --- records of views and of changes in place
 
-void record_view(Signature& s, const Tensor& base, std::span<const int64_t> numbers, const Ints& symbols,
+void record_view(Signature& given, const Tensor& base, std::span<const int64_t> numbers, const Ints& symbols,
                  std::span<const Tensor> views) {
+  const Ref<Signature> alone = given.of_base();
+  Signature& s = *alone;
   Ref<GradNode> node;
   if (base->requires_grad && grad_enabled()) node = make_view_node(s, gradient_edge(base), numbers, symbols, base);
   for (uint32_t i = 0; i < views.size(); ++i) {

@@ -436,21 +436,65 @@ class EagerStages final : public StagedCall {
 
 }  // namespace
 
-Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
-  ExactKey exact;
-  const bool possible = !given && exact.encode(op, args);
-  if (possible)
-    if (const ExactEntry* e = exact.find()) {
-      Tensor out[ExactKey::max_results];
-      const size_t n = run_exact(*e, exact, out);
-      Tensors r;
-      for (size_t i = 0; i < n; ++i) r.push_back(std::move(out[i]));
-      return r;
-    }
-  return call_new(op, args, given, possible ? &exact : nullptr);
+// --- errors
+
+// A call as a user would write it: "add.Tensor(f32[2,3], f32[4], 1)".
+static std::string call_text(const OpInfo& op, std::span<const Arg> args) {
+  auto text = [](auto&& self, const Arg& a, const SchemaParam& p) -> std::string {
+    if (a.kind == ArgKind::value) return a.bits ? tensor_text(*reinterpret_cast<TensorImpl*>(a.bits)) : "undefined";
+    if (a.kind != ArgKind::list) return print_arg(a, p.type);
+    std::string s;
+    for (const Arg& i : a.items()) s += cat(s.empty() ? "" : ", ", self(self, i, p));
+    return cat("[", s, "]");
+  };
+  std::string s;
+  for (size_t i = 0; i < args.size() && i < op.schema.params.size(); ++i) s += cat(i ? ", " : "", text(text, args[i], op.schema.params[i]));
+  return cat(op.schema.full_name(), "(", s, ")");
 }
 
+// An error that a rule raised says what it knows; what it left out is said here: the op that the user called, how, and
+// what it takes.
+void complete_error(const OpInfo& op, std::span<const Arg> args, const Error& e) {
+  ErrorParts p = e.parts();
+  if (p.op.compare(0, op.schema.name.size(), op.schema.name) != 0) p.op = op.schema.name;
+  if (p.got.empty()) p.got = call_text(op, args);
+  if (p.expected.empty()) p.expected = cat("arguments for which this is defined: ", *op.op->record.doc ? op.op->record.doc : "see its signature");
+  if (p.remedy.empty()) p.remedy = cat("the signature is ", op.op->record.schema);
+  throw Error(e.code(), std::move(p));
+}
+template <class F>
+static auto completing_errors(const OpInfo& op, std::span<const Arg> args, F&& f) {
+  try {
+    return f();
+  } catch (const InternalError&) {
+    throw;
+  } catch (const Error& e) {
+    complete_error(op, args, e);
+  }
+}
+
+Tensors call_op(const OpInfo& op, std::span<const Arg> args, Device* given) {
+  return completing_errors(op, args, [&] {
+    ExactKey exact;
+    const bool possible = !given && exact.encode(op, args);
+    if (possible)
+      if (const ExactEntry* e = exact.find()) {
+        Tensor out[ExactKey::max_results];
+        const size_t n = run_exact(*e, exact, out);
+        Tensors r;
+        for (size_t i = 0; i < n; ++i) r.push_back(std::move(out[i]));
+        return r;
+      }
+    return call_new(op, args, given, possible ? &exact : nullptr);
+  });
+}
+
+static Tensors call_met_first(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact);
 Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact) {
+  return completing_errors(op, args, [&] { return call_met_first(op, args, given, exact); });
+}
+
+static Tensors call_met_first(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact) {
   if (autocast_on()) [[unlikely]] {
     SmallVector<Arg, 8> cast;
     std::vector<Tensor> keep;
@@ -489,7 +533,19 @@ Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* given, con
   return out;
 }
 
+static void write_in_place(const OpInfo& op, std::span<const Arg> args);
 void call_in_place(const OpInfo& op, std::span<const Arg> args) {
+  completing_errors(op, args, [&] { write_in_place(op, args); });
+}
+
+// Results that a destination cannot hold: a fraction in an integer, a number in a bool.
+static void check_castable(const std::string& op, DType from, DType to) {
+  if ((is_complex(from) && !is_complex(to)) || (is_float(from) && !has_gradient(to)) || (!is_bool(from) && is_bool(to)))
+    fail(ErrorCode::invalid_argument, {.op = op, .fact = "the result type cannot be cast to the tensor's",
+                                       .got = cat(from), .expected = cat("something that fits ", to), .remedy = "cast the tensor first"});
+}
+
+static void write_in_place(const OpInfo& op, std::span<const Arg> args) {
   PHLOX_CHECK(!args.empty() && args[0].kind == ArgKind::value, op.schema.name, "_ without a tensor to change");
   const Tensor self = Tensor::share(reinterpret_cast<TensorImpl*>(args[0].bits));
   check_can_mutate(*self, op.schema.name.c_str());
@@ -519,18 +575,20 @@ void call_in_place(const OpInfo& op, std::span<const Arg> args) {
     fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result does not have the shape of the tensor",
                                        .got = tensor_text(*r[0]), .expected = tensor_text(*self),
                                        .remedy = "use the form without underscore"});
-  const DType from = r[0]->dtype, to = self->dtype;
-  if ((is_complex(from) && !is_complex(to)) || (is_float(from) && !has_gradient(to)) || (!is_bool(from) && is_bool(to)))
-    fail(ErrorCode::invalid_argument, {.op = op.schema.name + "_", .fact = "the result type cannot be cast to the tensor's",
-                                       .got = cat(from), .expected = cat("something that fits ", to), .remedy = "cast the tensor first"});
+  check_castable(op.schema.name + "_", r[0]->dtype, self->dtype);
   if (recording)
     if (AutogradExtra* e = find_autograd_extra(*r[0]))
       if (auto* node = dynamic_cast<SignatureNode*>(e->edge.node.get())) node->keep_values_of(self->storage.get());
   assign(self, r[0], op.schema.name.c_str());
 }
 
+static void write_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out);
 void call_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out) {
+  completing_errors(op, args, [&] { write_out(op, args, out); });
+}
+static void write_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tensor> out) {
   const Tensors r = call_op(op, args);
+  for (size_t i = 0; i < out.size(); ++i) check_castable(op.schema.name, r[i]->dtype, out[i]->dtype);
   for (size_t i = 0; i < out.size(); ++i) {
     if (grad_enabled() && (out[i]->requires_grad || r[i]->requires_grad))
       fail(ErrorCode::autograd, {.op = op.schema.name, .fact = "out= does not take part in gradients",

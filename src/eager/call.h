@@ -18,6 +18,8 @@ void call_out(const OpInfo& op, std::span<const Arg> args, std::span<const Tenso
 class ExactKey;
 struct ExactEntry;
 size_t run_exact(const ExactEntry& entry, const ExactKey& call, std::span<Tensor> out);
+// An error of a call, with what it left unsaid: the op as the user named it, the call as it was made, what it takes.
+[[noreturn]] void complete_error(const OpInfo& op, std::span<const Arg> args, const Error& e);
 Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* device, const ExactKey* exact);
 
 inline Arg tensor_arg(const Tensor& t) { Arg a; a.kind = ArgKind::value; a.bits = reinterpret_cast<uint64_t>(t.get()); return a; }

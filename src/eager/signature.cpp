@@ -162,6 +162,9 @@ class SignatureWriter {
       s.outputs.push_back(t);
     }
     s.pointwise = true;
+    // Both parts of a complex result depend on both parts of an operand: none may be overwritten before the other is read.
+    for (GraphValue v : s.graph.inputs()) s.pointwise &= !is_complex(s.graph.type(v).dtype);
+    for (GraphValue v : s.graph.outputs()) s.pointwise &= !is_complex(s.graph.type(v).dtype);
     for (const Node& n : s.graph.nodes()) {
       const OpRecord& r = n.op->op->record;
       s.has_extern |= !r.loop && !r.stores && !r.expand;
@@ -311,6 +314,23 @@ Ref<Signature> Signature::dense() {
   g.set_outputs(inline_graph(g, graph, inputs, {}));
   dense_ = signature_of_graph(name, std::move(g), env);
   return dense_;
+}
+
+Ref<Signature> Signature::of_base() {
+  if (tensor_count <= 1) return Ref<Signature>::share(this);
+  std::lock_guard lock(mutex_);
+  if (of_base_) return of_base_;
+  Graph g;
+  GraphBuilder b(g);
+  std::vector<GraphValue> inputs;
+  for (size_t i = 0; i < graph.inputs().size(); ++i) {
+    const TensorType& t = graph.type(graph.inputs()[i]);
+    const bool other = i > 0 && i < tensor_count;
+    inputs.push_back(other ? full(b, t.shape, t.dtype, 0).id : g.add_input(t, graph.is_number(graph.inputs()[i])));
+  }
+  g.set_outputs(inline_graph(g, graph, inputs, {}));
+  of_base_ = signature_of_graph(name, prune(g), env);
+  return of_base_;
 }
 
 Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& symbols) {

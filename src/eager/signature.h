@@ -48,6 +48,8 @@ struct Signature : RefCounted {
   // The program for a device; on a GPU one for sizes like these, since rows of different lengths are shared in other ways.
   Executable& executable(Device& device, const Ints& symbols);
   Ref<Signature> dense();  // the same for inputs that are contiguous
+  // A view's function of its base and numbers alone: other tensors only told it sizes.
+  Ref<Signature> of_base();
   // For inputs of these sizes, of which `needs_grad` need a gradient.
   Recorded& recorded(const std::vector<bool>& needs_grad, const Ints& symbols);
 
@@ -56,7 +58,7 @@ struct Signature : RefCounted {
   std::mutex mutex_;
   std::vector<std::unique_ptr<Made>> made_;
   std::atomic<const Made*> ready_{nullptr};  // what was asked for last: read without the lock
-  Ref<Signature> dense_;
+  Ref<Signature> dense_, of_base_;
   std::map<std::vector<bool>, std::vector<std::unique_ptr<Recorded>>> recorded_;
 };
 

@@ -1,5 +1,7 @@
 #include "eager/views.h"
 
+#include "base/checked.h"
+
 #include "eager/trace.h"
 #include "ops/registry.h"
 
@@ -59,7 +61,7 @@ class ViewWalker {
 
   bool step(const Node& n, Placed& p) const {
     const std::string& name = n.op->schema.name;
-    if (name == "prim::stop_gradient") return true;
+    if (name == "prim::stop_gradient" || name == "prim::bitcast") return true;
     if (name == "prim::permute") {
       const Placed from = p;
       const Ints perm = list(n.args[1]);
@@ -127,6 +129,22 @@ class ViewWalker {
 
 }  // namespace
 
+// Strides that a user chose stay inside the storage.
+static void check_inside(const OpInfo& op, const TensorImpl& base, int64_t offset, const Ints& sizes, const Ints& strides) {
+  int64_t last = offset;
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] < 0 || strides[d] < 0)
+      fail(ErrorCode::invalid_argument, {.op = op.schema.name, .fact = "sizes and strides may not be negative",
+                                         .got = cat("[", join(sizes, ","), "] with strides [", join(strides, ","), "]"), .expected = "0 or more"});
+    if (sizes[d] == 0) return;
+    last = checked_add(last, checked_mul(sizes[d] - 1, strides[d]));
+  }
+  const int64_t room = base.storage->bytes / dtype_bytes(base.dtype);
+  if (base.storage->traced || (offset >= 0 && last < room)) return;
+  fail(ErrorCode::out_of_range, {.op = op.schema.name, .fact = "this reaches outside of the tensor's memory",
+                                 .got = cat("elements ", offset, " to ", last), .expected = cat("0 to ", room - 1)});
+}
+
 bool alias_views(Signature& s, const OpInfo& op, const CallKey& key, Tensors& views) {
   const Tensor base = Tensor::share(key.tensors[0]);
   ViewWalker walker(s.graph, key.symbols);
@@ -139,8 +157,10 @@ bool alias_views(Signature& s, const OpInfo& op, const CallKey& key, Tensors& vi
   }
   for (GraphValue v : s.graph.outputs()) {
     const auto& p = walker.of(v);
-    views.push_back(make_view(base, p.offset, p.sizes, p.strides));
+    if (op.schema.name.find("as_strided") != std::string::npos) check_inside(op, *base, p.offset, p.sizes, p.strides);
+    views.push_back(make_view_as(base, s.graph.type(v).dtype, p.offset, p.sizes, p.strides));
   }
+  if (views.empty() || views[0]->dtype != base->dtype) return true;  // other bits have no gradient
   if (Tracer::current() || (has_gradient(base->dtype) && (grad_enabled() || base->requires_grad))) record_view(s, base, key.numbers, key.symbols, views);
   return true;
 }

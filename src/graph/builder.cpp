@@ -4,6 +4,14 @@ namespace phlox {
 
 const TensorType& Val::type() const { return g->graph().type(id); }
 
+Dim Val::size(int d) const {
+  const int k = d < 0 ? d + rank() : d;
+  if (k < 0 || k >= rank())
+    fail(ErrorCode::invalid_argument, {.op = "size", .fact = "a tensor has too few dimensions", .got = cat(type()),
+                                       .expected = cat("at least ", d < 0 ? -d : d + 1, " dimensions")});
+  return type().shape[size_t(k)];
+}
+
 Vals GraphBuilder::call(const OpInfo& op, std::span<const Arg> args) {
   SmallVector<Arg, 8> full;
   full.append(args.begin(), args.end());
@@ -14,6 +22,10 @@ Vals GraphBuilder::call(const OpInfo& op, std::span<const Arg> args) {
   PHLOX_CHECK(r.type, "op ", op.schema.full_name(), " needs a type rule");
   SmallVector<TensorType, 2> types;
   r.type(a, types);
+  for (const TensorType& t : types)
+    for (Dim d : t.shape)
+      if (d.is_const() && d.value() < 0)
+        fail(ErrorCode::invalid_argument, {.op = op.schema.name, .fact = "a size would be negative", .got = cat(t), .expected = "sizes of 0 or more"});
   const NodeId n = graph_.add_node(op, full, types);
   Vals vals;
   for (GraphValue v : graph_.node(n).results) vals.push_back({this, v});

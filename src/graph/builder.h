@@ -15,7 +15,7 @@ struct Val {
   const TensorType& type() const;
   DType dtype() const { return type().dtype; }
   const Dims& shape() const { return type().shape; }
-  Dim size(int d) const { return type().shape[d < 0 ? d + rank() : d]; }
+  Dim size(int d) const;  // from the end where d is negative; Error when there is no such dimension
   int rank() const { return type().rank(); }
   Dim numel() const { return type().numel(); }
 };

@@ -52,7 +52,7 @@ enum class Forms : uint8_t { none = 0, in_place = 1, out = 2, both = 3 };
 
 enum class Autocast : uint8_t { none, lower, f32, promote };
 
-struct SampleBuilder;
+class SampleBuilder;   // ops/sample.h
 using SampleRule = void (*)(SampleBuilder& s);
 
 struct OpRecord {

@@ -7,6 +7,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 
 static DType complex_dtype(DType d) { return d == DType::f64 || d == DType::c128 ? DType::c128 : DType::c64; }
@@ -27,18 +29,21 @@ static constexpr Op op_conj{{
     .type = [](const Args& a, Types& out) { out.push_back(plain(a[0].type(), a[0].dtype())); },
     .loop = lowered_away,
     .vjp = [](Vjp& v) { v.set(0, conj(v.grad())); },
+    .sample = samples,
 }};
 static constexpr Op op_real{{
     .schema = "prim::real(Tensor a) -> Tensor",
     .type = part_type,
     .loop = lowered_away,
     .vjp = [](Vjp& v) { v.set(0, cast(v.grad(), v.in(0).dtype())); },
+    .sample = samples,
 }};
 static constexpr Op op_imag{{
     .schema = "prim::imag(Tensor a) -> Tensor",
     .type = part_type,
     .loop = lowered_away,
     .vjp = [](Vjp& v) { v.set(0, make_complex(full(v.builder(), v.grad().shape(), v.grad().dtype(), 0), v.grad())); },
+    .sample = samples,
 }};
 static constexpr Op op_complex{{
     .schema = "prim::complex(Tensor re, Tensor im) -> Tensor",
@@ -48,6 +53,7 @@ static constexpr Op op_complex{{
       if (v.needs(0)) v.set(0, real_part(v.grad()));
       if (v.needs(1)) v.set(1, imag_part(v.grad()));
     },
+    .sample = samples,
 }};
 static constexpr Op op_pairs{{
     .schema = "prim::pairs(Tensor a) -> Tensor",
@@ -57,6 +63,7 @@ static constexpr Op op_pairs{{
     },
     .loop = lowered_away,
     .vjp = [](Vjp& v) { v.set(0, from_pairs(v.grad())); },
+    .sample = samples,
 }};
 static constexpr Op op_from_pairs{{
     .schema = "prim::from_pairs(Tensor a) -> Tensor",
@@ -66,6 +73,7 @@ static constexpr Op op_from_pairs{{
     },
     .loop = lowered_away,
     .vjp = [](Vjp& v) { v.set(0, as_pairs(v.grad())); },
+    .sample = samples,
 }};
 
 static Val call1(const Op& op, Val a) {
@@ -92,6 +100,12 @@ Val abs_of(Val a) {
   const Val x = real_part(a), y = imag_part(a), zero = constant_like(x, 0);
   const Val none = map(Scalar::band, map(Scalar::eq, x, zero), map(Scalar::eq, y, zero));
   return select(none, zero, map(Scalar::hypot, select(none, constant_like(x, 1), x), y));
+}
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::conj prim::real prim::imag prim::pairs", {"c64[3,4]", "c128[]"}).of("prim::complex", {"f32[3,4], f32[3,4]", "f64[], f64[]"}).of("prim::from_pairs", {"f32[3,2]", "f64[2,2]"});
 }
 
 static const Op* const complex_ops[] = {&op_conj, &op_real, &op_imag, &op_complex, &op_pairs, &op_from_pairs};

@@ -78,6 +78,9 @@ Val reduce_loss(const Args& a, Val loss, int64_t reduction) {
 void require(const Args& a, bool ok, const char* fact, std::string got, std::string expected) {
   if (!ok) a.error(fact, std::move(got), std::move(expected));
 }
+void require_real(const Args& a, Val v, const char* name) {
+  if (!is_float(v.dtype())) a.error(cat("'", name, "' must be a real floating tensor"), cat(v.type()), "a float dtype", "cast it first");
+}
 void require_float(const Args& a, Val v, const char* name) {
   if (!is_float(v.dtype()) && !is_complex(v.dtype()))
     a.error(cat("'", name, "' must be a floating point tensor"), cat(v.dtype()), "a float dtype", "cast it with .to(float32)");

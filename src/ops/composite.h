@@ -45,6 +45,7 @@ Val reduce_loss(const Args& a, Val loss, int64_t reduction);
 
 void require(const Args& a, bool ok, const char* fact, std::string got = {}, std::string expected = {});
 void require_float(const Args& a, Val v, const char* name);
+void require_real(const Args& a, Val v, const char* name);  // a float dtype that is not complex
 std::string shape_of(Val v);                     // "f32[2,3]"
 
 }  // namespace phlox

@@ -32,11 +32,23 @@ HostTensor allocate(const TensorType& t, const Ints& symbols) {
   return make_host_tensor(t.dtype, shape);
 }
 
+// Bad indices read as 0 until they are reported: also in a dimension that has no elements there must be one to read.
+void give_room(HostTensor& t) {
+  if (t.numel() != 0) return;
+  Ints shape = t.shape;
+  for (int64_t& d : shape) d = std::max<int64_t>(d, 1);
+  const Ints empty = t.shape;
+  t = make_host_tensor(t.dtype, shape);
+  std::memset(t.data, 0, size_t(t.bytes()));
+  t.shape = empty;
+}
+
 void run_loop(const Graph& g, GraphValue v, std::vector<HostTensor>& values, const std::vector<bool>& buffers,
               const Ints& symbols, InterpretMode mode) {
   const Node& node = g.node(g.value(v).node);
   const FusedLoop f = fuse_loop(g, std::span(&v, 1), buffers);
   values[v] = allocate(g.type(v), symbols);
+  give_room(values[v]);
   if (node.op->op->record.stores) {
     const HostTensor& base = values[node.args[0].value];
     std::memcpy(values[v].data, base.data, size_t(base.numel() * dtype_bytes(base.dtype)));
@@ -71,6 +83,7 @@ std::vector<HostTensor> interpret_graph(const Graph& graph, std::span<const Host
       t.dtype = real_dtype(t.dtype);
       t.shape.push_back(2);
     }
+    give_room(t);
     buffers[g.inputs()[i]] = true;
   }
   for (const Node& n : g.nodes()) {

@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 static Val number(Val x, double v) { return like(x, v); }
 static Val zero(Val x) { return like(x, 0); }
 
@@ -16,6 +18,7 @@ static constexpr Op op_hardtanh{{
       return {where(x <= lo, lo, where(x >= hi, hi, x))};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_relu6{{
     .schema = "relu6(Tensor self) -> Tensor",
@@ -25,6 +28,7 @@ static constexpr Op op_relu6{{
       return {where(x <= lo, lo, where(x >= hi, hi, x))};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_hardswish{{
     .schema = "hardswish(Tensor self) -> Tensor",
@@ -35,6 +39,7 @@ static constexpr Op op_hardswish{{
       return {where(x <= number(x, -3), x * zero(x), where(x <= number(x, 3), x * (x + 3.0) / 6.0, x))};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_hardsigmoid{{
     .schema = "hardsigmoid(Tensor self) -> Tensor",
@@ -45,6 +50,7 @@ static constexpr Op op_hardsigmoid{{
       return {where(x <= number(x, -3), zero(x), where(x >= number(x, 3), number(x, 1), (x + 3.0) / 6.0))};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_leaky_relu{{
     .schema = "leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor",
@@ -54,6 +60,7 @@ static constexpr Op op_leaky_relu{{
       return {where(x > zero(x), x, x * a[1])};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 
 // scale * (x where positive, else alpha * (exp(x * input_scale) - 1))
@@ -69,6 +76,7 @@ static constexpr Op op_elu{{
       return {elu(a[0], cast_like(a[1], a[0]), cast_like(a[2], a[0]), cast_like(a[3], a[0]))};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_celu{{
     .schema = "celu(Tensor self, Scalar alpha=1.0) -> Tensor",
@@ -79,6 +87,7 @@ static constexpr Op op_celu{{
       return {elu(x, alpha, number(x, 1), number(x, 1) / alpha)};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_selu{{
     .schema = "selu(Tensor self) -> Tensor",
@@ -89,6 +98,7 @@ static constexpr Op op_selu{{
       return {elu(x, number(x, 1.6732632423543772848170429916717), number(x, 1.0507009873554804934193349852946), number(x, 1))};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 
 static constexpr Op op_gelu{{
@@ -103,6 +113,7 @@ static constexpr Op op_gelu{{
       return {x * 0.5 * (map(Scalar::tanh, inner) + 1.0)};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_silu{{
     .schema = "silu(Tensor self) -> Tensor",
@@ -112,6 +123,7 @@ static constexpr Op op_silu{{
       return {a[0] * map(Scalar::sigmoid, a[0])};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 
 // log(1 + exp(x)), exact for large x, with a finite gradient.
@@ -127,6 +139,7 @@ static constexpr Op op_mish{{
       return {a[0] * map(Scalar::tanh, log1p_exp(a[0]))};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_softplus{{
     .schema = "softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor",
@@ -138,6 +151,7 @@ static constexpr Op op_softplus{{
       return {where(big, x, map(Scalar::log1p, exp_val(where(big, zero(x), z))) / beta)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_log_sigmoid{{
     .schema = "log_sigmoid(Tensor self) -> Tensor",
@@ -150,6 +164,7 @@ static constexpr Op op_log_sigmoid{{
     },
     .vjp = [](Vjp& v) { v.set(0, v.grad() * map(Scalar::sigmoid, -v.in(0))); },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_softshrink{{
     .schema = "softshrink(Tensor self, Scalar lambd=0.5) -> Tensor",
@@ -160,6 +175,7 @@ static constexpr Op op_softshrink{{
       return {where(x > l, x - l, where(x < -l, x + l, x * zero(x)))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_hardshrink{{
     .schema = "hardshrink(Tensor self, Scalar lambd=0.5) -> Tensor",
@@ -170,6 +186,7 @@ static constexpr Op op_hardshrink{{
       return {where((x >= -l) & (x <= l), zero(x), x)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_threshold{{
     .schema = "threshold(Tensor self, Scalar threshold, Scalar value) -> Tensor",
@@ -179,6 +196,7 @@ static constexpr Op op_threshold{{
       return {where(x <= cast_like(a[1], x), cast_like(a[2], x), x)};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_glu{{
     .schema = "glu(Tensor self, int dim=-1) -> Tensor",
@@ -193,6 +211,7 @@ static constexpr Op op_glu{{
       return {slice(x, d, 0, half) * map(Scalar::sigmoid, slice(x, d, half, half))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 static Val prelu(const Args& a, Val x, Val w) {
@@ -212,11 +231,13 @@ static constexpr Op op_prelu{{
     .schema = "prelu(Tensor self, Tensor weight) -> Tensor",
     .doc = "self where positive, else weight * self; one weight, or one per channel.",
     .expand = [](const Args& a) -> Vals { return {prelu(a, a[0], a[1])}; },
+    .sample = samples,
 }};
 static constexpr Op op_prelu_kernel{{
     .schema = "_prelu_kernel(Tensor self, Tensor weight) -> Tensor",
     .doc = "self where positive, else weight * self; weight broadcasts.",
     .expand = [](const Args& a) -> Vals { return {where(a[0] > zero(a[0]), a[0], a[0] * a[1])}; },
+    .sample = samples,
 }};
 static constexpr Op op_rrelu{{
     .schema = "rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.3333333333333333, bool training=False, Generator? generator=None) -> Tensor",
@@ -230,7 +251,16 @@ static constexpr Op op_rrelu{{
     },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("hardtanh", {"[2,3]", "[4], -0.5, 2"}).of("gelu", {"[2,3]", "[4], approximate='tanh'"}).refuses("gelu", {"[2,3], approximate='best'"}).of("softplus", {"[2,3]", "[4], 2, 1"}).of("threshold", {"[2,3], 0.5, -1", "[4], 0, 2"})
+      .of("glu", {"[2,4]", "[4,3], 0"}).refuses("glu", {"[2,3]", "[]", "[2,4], 2"}).of("prelu", {"[2,3], [1]", "[2,3,2], [3]"}).of("_prelu_kernel", {"[2,3], [1,3]"}).refuses("prelu", {"[2,3], [2]", "[2,3], [2,2]"})
+      .of("leaky_relu", {"[2,3]", "[4], 0.2"}).of("elu", {"[2,3]", "[4], 2, 1.5, 0.5"});
+}
 
 static const Op* const activation_ops[] = {
     &op_hardtanh, &op_relu6, &op_hardswish, &op_hardsigmoid, &op_leaky_relu, &op_elu, &op_celu, &op_selu, &op_gelu, &op_silu,

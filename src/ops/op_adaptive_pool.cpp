@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 // The windows along one dim: result place o covers [start(o), start(o) + length(o)).
 struct Spans {
@@ -161,11 +163,11 @@ static Vals adaptive_avg(const Args& a) {
   static constexpr Op op_adaptive_max_pool##n##d{{                                                                       \
       .schema = "adaptive_max_pool" #n "d(Tensor self, int[" #n "] output_size) -> (Tensor, Tensor)",                    \
       .doc = "The maximum of each of output_size windows that cover the input, and its position.",                       \
-      .expand = adaptive_max<n>}};                                                                                       \
+      .expand = adaptive_max<n>, .sample = samples}};                                                                                       \
   static constexpr Op op_adaptive_avg_pool##n##d{{                                                                       \
       .schema = "adaptive_avg_pool" #n "d(Tensor self, SymInt[" #n "] output_size) -> Tensor",                           \
       .doc = "The mean of each of output_size windows that cover the input.",                                            \
-      .expand = adaptive_avg<n>, .forms = Forms::out}};
+      .expand = adaptive_avg<n>, .forms = Forms::out, .sample = samples}};
 ADAPTIVE(1)
 ADAPTIVE(2)
 ADAPTIVE(3)
@@ -173,11 +175,13 @@ static constexpr Op op_adaptive_avg_pool2d_inner{{
     .schema = "_adaptive_avg_pool2d(Tensor self, SymInt[2] output_size) -> Tensor",
     .doc = "Same as adaptive_avg_pool2d.",
     .expand = adaptive_avg<2>,
+    .sample = samples,
 }};
 static constexpr Op op_adaptive_avg_pool3d_inner{{
     .schema = "_adaptive_avg_pool3d(Tensor self, SymInt[3] output_size) -> Tensor",
     .doc = "Same as adaptive_avg_pool3d.",
     .expand = adaptive_avg<3>,
+    .sample = samples,
 }};
 
 // --- fractional: windows of one size at starts that a random number shifts
@@ -218,11 +222,13 @@ static constexpr Op op_fractional_max_pool2d{{
     .schema = "fractional_max_pool2d(Tensor self, int[2] kernel_size, int[2] output_size, Tensor random_samples) -> (Tensor, Tensor)",
     .doc = "Maxima of windows at pseudo-random starts that cover the input, and their positions.",
     .expand = fractional_max<2>,
+    .sample = samples,
 }};
 static constexpr Op op_fractional_max_pool3d{{
     .schema = "fractional_max_pool3d(Tensor self, int[3] kernel_size, int[3] output_size, Tensor random_samples) -> (Tensor, Tensor)",
     .doc = "Maxima of windows at pseudo-random starts that cover the input, and their positions.",
     .expand = fractional_max<3>,
+    .sample = samples,
 }};
 
 // --- unpooling
@@ -249,13 +255,24 @@ static constexpr Op op_max_unpool2d{{
     .doc = "The values of self put where max_pool2d found them, zeros elsewhere.",
     .expand = [](const Args& a) -> Vals { return {unpool(a, 2)}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_max_unpool3d{{
     .schema = "max_unpool3d(Tensor self, Tensor indices, SymInt[3] output_size, int[3] stride, int[3] padding) -> Tensor",
     .doc = "The values of self put where max_pool3d found them, zeros elsewhere.",
     .expand = [](const Args& a) -> Vals { return {unpool(a, 3)}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("adaptive_max_pool1d", {"[2,3,7]:distinct, [3]", "[3,5]:distinct, [2]"}).of("adaptive_avg_pool1d", {"[2,3,7], [3]", "[3,5], [2]"}).of("adaptive_max_pool2d", {"[2,3,5,4]:distinct, [2,3]", "[3,4,4]:distinct, [2,2]"}).of("adaptive_avg_pool2d _adaptive_avg_pool2d", {"[2,3,5,4], [2,3]", "[3,4,4], [2,2]"}).of("adaptive_max_pool3d", {"[1,2,4,3,5]:distinct, [2,2,3]"}).of("adaptive_avg_pool3d _adaptive_avg_pool3d", {"[1,2,4,3,5], [2,2,3]"})
+      .refuses("adaptive_max_pool1d adaptive_avg_pool1d", {"[7], [3]", "[2,3,7], [-1]"}).refuses("adaptive_max_pool2d adaptive_avg_pool2d", {"[5,4], [2,3]", "[2,3,5,4], [-1,2]"}).refuses("adaptive_max_pool3d adaptive_avg_pool3d", {"[5,4], [2,3,2]"})
+      .of("fractional_max_pool2d", {"[2,3,6,6]:distinct, [2,2], [3,3], [2,3,2]:0.1..0.9!"}).of("fractional_max_pool3d", {"[1,2,5,5,5]:distinct, [2,2,2], [2,2,2], [1,2,3]:0.1..0.9!"}).refuses("fractional_max_pool2d", {"[2,3,6,6], [2,2], [7,3], [2,3,2]:0..1", "[6,6], [2,2], [3,3], [2,3,2]:0..1"})
+      .of("max_unpool2d", {"[1,2,2,2], i64[1,2,2,2]=0|2|8|10, [4,4]"}).of("max_unpool3d", {"[1,1,2,2,2], i64[1,1,2,2,2]=0|2|8|10|32|34|40|42, [4,4,4], [2,2,2], [0,0,0]"}).refuses("max_unpool2d", {"[1,2,2,2], i64[1,2,2,3]=0, [4,4]", "[1,2,2,2], i64[1,2,2,2]=0|2|8|99, [4,4]"});
+}
 
 static const Op* const adaptive_pool_ops[] = {
     &op_adaptive_max_pool1d, &op_adaptive_avg_pool1d, &op_adaptive_max_pool2d, &op_adaptive_avg_pool2d, &op_adaptive_max_pool3d,

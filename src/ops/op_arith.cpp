@@ -3,6 +3,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // self + alpha * other. An integer result refuses a fractional alpha, as ATen does.
 static Val scaled(const Args& a, Val other, int alpha, DType result) {
   if (a.is_static_number(alpha)) {
@@ -11,7 +13,9 @@ static Val scaled(const Args& a, Val other, int alpha, DType result) {
     if (a.f(alpha) == 1) return other;
   }
   if (is_bool(result)) return binary(a.name(), Scalar::band, other, to_bool(a[alpha]));
-  return other * a[alpha];
+  const Val r = other * a[alpha];
+  if (other.type().weak) r.g->graph().set_weak(r.id);  // a product of numbers is a number
+  return r;
 }
 
 static Val add_sub(const Args& a, Scalar op, Val self, Val other) {
@@ -27,24 +31,28 @@ static constexpr Op op_add{{
     .doc = "self + alpha * other.",
     .expand = [](const Args& a) -> Vals { return {add_sub(a, Scalar::add, a[0], a[1])}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_add_scalar{{
     .schema = "add.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
     .doc = "self + alpha * other.",
     .expand = [](const Args& a) -> Vals { return {add_sub(a, Scalar::add, a[0], a[1])}; },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_sub{{
     .schema = "sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
     .doc = "self - alpha * other.",
     .expand = [](const Args& a) -> Vals { return {add_sub(a, Scalar::sub, a[0], a[1])}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_sub_scalar{{
     .schema = "sub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
     .doc = "self - alpha * other.",
     .expand = [](const Args& a) -> Vals { return {add_sub(a, Scalar::sub, a[0], a[1])}; },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static Val times(const Args& a) {
   const Val both[] = {a[0], a[1]};
@@ -55,24 +63,28 @@ static constexpr Op op_mul{{
     .doc = "self * other.",
     .expand = [](const Args& a) -> Vals { return {times(a)}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_mul_scalar{{
     .schema = "mul.Scalar(Tensor self, Scalar other) -> Tensor",
     .doc = "self * other.",
     .expand = [](const Args& a) -> Vals { return {times(a)}; },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_div{{
     .schema = "div.Tensor(Tensor self, Tensor other) -> Tensor",
     .doc = "self / other; integers are divided as floats.",
     .expand = [](const Args& a) -> Vals { return {a[0] / a[1]}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_div_scalar{{
     .schema = "div.Scalar(Tensor self, Scalar other) -> Tensor",
     .doc = "self / other; integers are divided as floats.",
     .expand = [](const Args& a) -> Vals { return {a[0] / a[1]}; },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_neg{{
     .schema = "neg(Tensor self) -> Tensor",
@@ -82,12 +94,14 @@ static constexpr Op op_neg{{
       return {-a[0]};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_exp{{
     .schema = "exp(Tensor self) -> Tensor",
     .doc = "e to the power self.",
     .expand = [](const Args& a) -> Vals { return {unary_float(Scalar::exp, a[0])}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_relu{{
     .schema = "relu(Tensor self) -> Tensor",
@@ -99,7 +113,15 @@ static constexpr Op op_relu{{
       return {map(Scalar::select, map(Scalar::le, x, zero), zero, x)};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("div.Tensor", {"[2,3], [3]:0.5..3", "[4,1], [3]:1..3", "[], []:1..2"}).of("add.Tensor sub.Tensor", {"[2,3], [3]", "[4,1], [3], alpha=2", "[], [2]", "[2,3], f64[]"})
+      .refuses("add.Tensor sub.Tensor mul.Tensor div.Tensor", {"[2,3], [4]"});
+}
 
 static const Op* const arith_ops[] = {&op_add, &op_add_scalar, &op_sub, &op_sub_scalar, &op_mul, &op_mul_scalar,
                                       &op_div, &op_div_scalar, &op_neg, &op_exp, &op_relu};

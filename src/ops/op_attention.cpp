@@ -9,6 +9,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- attention: q[..., L, E], k[..., S, E], v[..., S, V] with equal leading sizes
 
 static Val masked_scores(Val q, Val k, Val mask, double scale, bool causal) {
@@ -79,6 +81,7 @@ static constexpr Op op_attention{{
       for (int i = 0; i < 3; ++i) if (v.needs(i)) v.set(i, r.of[i]);
       if (a.has(3) && v.needs(3)) v.set(3, cast_like(sum_to(r.scores, a.optional(3).shape()), a.optional(3)));
     },
+    .sample = samples,
 }};
 
 static constexpr Op op_attention_backward{{
@@ -258,6 +261,7 @@ static constexpr Op op_sdpa{{
     .expand = attend,
     .effects = Effects::random,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 
 // --- tables
@@ -294,10 +298,12 @@ static constexpr Op op_embedding{{
       }
       return {y};
     },
+    .sample = samples,
 }};
 
 // self, num_classes
 static Vals one_hot(const Args& a) {
+  require(a, is_int(a[0].dtype()), "class numbers must be integers", shape_of(a[0]), "an integer dtype");
   const Val t = cast(a[0], DType::i64);
   require(a, a.i(1) > 0, "the number of classes is not known here", cat(a.i(1)), "num_classes as a positive number");
   Dims shape = t.shape();
@@ -308,7 +314,16 @@ static constexpr Op op_one_hot{{
     .schema = "one_hot(Tensor self, int num_classes=-1) -> Tensor",
     .doc = "1 at each class number's place in a new last dimension, else 0.",
     .expand = one_hot,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::attention", {"f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, 0.5, False"}).of("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,4], [1,2,5,4]", "[2,3,4], [2,3,4], [2,3,4], None, 0, True", "[1,2,3,4], [1,2,5,4], [1,2,5,6], [3,5]"})
+      .refuses("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,3], [1,2,5,4]", "[4], [4], [4]", "[1,2,3,4], [1,2,5,4], [1,2,4,4]", "[2,3,4], [2,3,4], [2,3,4], [3,3], 0, True"})
+      .of("embedding", {"[5,3], i64[2,4]:0..4", "[5,3], i32[3]:0..4, 1"}).of("one_hot", {"i64[4]:0..3, 5", "i64[2,2]:0..1, 2"}).refuses("embedding", {"[5], i64[2]:0..4", "[5,3], [2]", "[5,3], i64[2]=0|7"}).refuses("one_hot", {"[4], 5", "i64[4]:0..3, 0"});
+}
 
 static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_sdpa, &op_embedding, &op_one_hot};
 OpFamily attention_family() { return attention_ops; }

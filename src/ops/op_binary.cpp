@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- helpers
 
 struct Pair { Val a, b; };
@@ -28,12 +30,12 @@ static Val is_zero(Val a) { return eq(a, constant_like(a, 0)); }
 
 // A function of two tensors; most come with a number as the second one too.
 #define TENSORS(id, name, text, rule, ...) \
-  static constexpr Op op_##id{{.schema = name "(Tensor self, Tensor other) -> Tensor", .doc = text, .expand = rule, __VA_ARGS__}};
+  static constexpr Op op_##id{{.schema = name "(Tensor self, Tensor other) -> Tensor", .doc = text, .expand = rule, __VA_ARGS__, .sample = samples}};
 #define WITH_NUMBER(id, name, text, rule)                                                                         \
   static constexpr Op op_##id{{.schema = name ".Tensor(Tensor self, Tensor other) -> Tensor", .doc = text,        \
-                               .expand = rule, .forms = Forms::both}};                                            \
+                               .expand = rule, .forms = Forms::both, .sample = samples}};                                            \
   static constexpr Op op_##id##_number{{.schema = name ".Scalar(Tensor self, Scalar other) -> Tensor", .doc = text, \
-                                        .expand = rule, .forms = Forms::both}};
+                                        .expand = rule, .forms = Forms::both, .sample = samples}};
 #define LIST_ONE(id, ...) &op_##id,
 #define LIST_TWO(id, ...) &op_##id, &op_##id##_number,
 
@@ -60,6 +62,7 @@ static constexpr Op op_isclose{{
     .expand = [](const Args& a) -> Vals {
       if (a[0].dtype() != a[1].dtype())
         a.error("the operands have different dtypes", cat(a[0].dtype(), " and ", a[1].dtype()), "one dtype");
+      if (a.f(2) < 0 || a.f(3) < 0) a.error("tolerances may not be negative", cat("rtol ", a.f(2), ", atol ", a.f(3)), "0 or more");
       const Pair p = together("isclose", a[0], a[1]);
       const bool floating = is_float(p.a.dtype()) || is_complex(p.a.dtype());
       Val close = eq(p.a, p.b);
@@ -69,6 +72,7 @@ static constexpr Op op_isclose{{
       const Val finite = lt(distance, constant_like(distance, INFINITY));
       return {either(close, both_of(finite, le(distance, allowed)))};
     },
+    .sample = samples,
 }};
 
 // --- logic and bits
@@ -114,15 +118,15 @@ static Vals shift(const Args& a) {
 EACH_BITS(WITH_NUMBER)
 #define SHIFT(id, name, text, rule)                                                                                       \
   static constexpr Op op_##id{{.schema = name ".Tensor(Tensor self, Tensor other) -> Tensor", .doc = text, .expand = rule, \
-                               .forms = Forms::both}};                                                                    \
+                               .forms = Forms::both, .sample = samples}};                                                                    \
   static constexpr Op op_##id##_number{{.schema = name ".Tensor_Scalar(Tensor self, Scalar other) -> Tensor", .doc = text, \
-                                        .expand = rule, .forms = Forms::both}};                                           \
+                                        .expand = rule, .forms = Forms::both, .sample = samples}};                                           \
   static constexpr Op op_##id##_of_number{{.schema = name ".Scalar_Tensor(Scalar self, Tensor other) -> Tensor", .doc = text, \
-                                           .expand = rule}};
+                                           .expand = rule, .sample = samples}};
 SHIFT(left_shift, "bitwise_left_shift", "self << other; 0 where other is not within the bits.", shift<Scalar::shl>)
 SHIFT(right_shift, "bitwise_right_shift", "self >> other; only the sign is left where other is not within the bits.", shift<Scalar::shr>)
 #define BITS_OF_NUMBER(id, name, rule) \
-  static constexpr Op op_##id##_of_number{{.schema = name ".Scalar_Tensor(Scalar self, Tensor other) -> Tensor", .doc = name ".Tensor.", .expand = rule}};
+  static constexpr Op op_##id##_of_number{{.schema = name ".Scalar_Tensor(Scalar self, Tensor other) -> Tensor", .doc = name ".Tensor.", .expand = rule, .sample = samples}};
 BITS_OF_NUMBER(bitwise_and, "bitwise_and", bits<Scalar::band>)
 BITS_OF_NUMBER(bitwise_or, "bitwise_or", bits<Scalar::bor>)
 BITS_OF_NUMBER(bitwise_xor, "bitwise_xor", bits<Scalar::bxor>)
@@ -174,7 +178,7 @@ static Vals clamp_rule(const Args& a) {
 static Vals clamp_min_rule(const Args& a) { return {clamped(a.name(), a[0], a[1], {})}; }
 static Vals clamp_max_rule(const Args& a) { return {clamped(a.name(), a[0], {}, a[1])}; }
 #define CLAMP(id, schema_text, text, rule) \
-  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::both}};
+  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::both, .sample = samples}};
 #define EACH_CLAMP(X)                                                                                                   \
   X(clamp, "clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor", "self inside [min, max].", clamp_rule)   \
   X(clamp_tensor, "clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor", "self inside [min, max].", clamp_rule) \
@@ -233,7 +237,7 @@ EACH_DIVISION(WITH_NUMBER)
 #define DIVISION_MODE(id, name, other)                                                                       \
   static constexpr Op op_##id{{.schema = name "(Tensor self, " other " other, *, str? rounding_mode) -> Tensor", \
                                .doc = "self / other; mode 'trunc' rounds towards 0, 'floor' down.",          \
-                               .expand = div_mode_rule, .forms = Forms::both}};
+                               .expand = div_mode_rule, .forms = Forms::both, .sample = samples}};
 DIVISION_MODE(div_mode, "div.Tensor_mode", "Tensor")
 DIVISION_MODE(div_mode_number, "div.Scalar_mode", "Scalar")
 DIVISION_MODE(divide_mode, "divide.Tensor_mode", "Tensor")
@@ -244,11 +248,13 @@ static constexpr Op op_floor_divide_number{{
     .doc = "self / other rounded down.",
     .expand = floor_divide_rule,
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_remainder_of_number{{
     .schema = "remainder.Scalar_Tensor(Scalar self, Tensor other) -> Tensor",
     .doc = "remainder.Tensor.",
     .expand = remainder_rule,
+    .sample = samples,
 }};
 
 // --- sums and products under other names
@@ -261,7 +267,10 @@ static Val minus(const Args& a, Val x, Val y) {
   const Val both[] = {x, y};
   if (is_bool(result_dtype(both)))
     a.error("subtraction of bool tensors is not defined", "two bool operands", "numbers", "use logical_xor");
-  return a.is_static_number(2) && a.f(2) == 1 ? x - y : x - y * a[2];
+  if (a.is_static_number(2) && a.f(2) == 1) return x - y;
+  const Val scaled = y * a[2];
+  if (y.type().weak) scaled.g->graph().set_weak(scaled.id);  // a product of numbers is a number
+  return x - scaled;
 }
 static Vals multiply_rule(const Args& a) { return {times("multiply", a[0], a[1])}; }
 static Vals subtract_rule(const Args& a) { return {minus(a, a[0], a[1])}; }
@@ -269,7 +278,7 @@ static Vals rsub_rule(const Args& a) { return {minus(a, a[1], a[0])}; }
 WITH_NUMBER(multiply, "multiply", "mul.", multiply_rule)
 #define SCALED(id, name, other, star, rule, which)                                                            \
   static constexpr Op op_##id{{.schema = name "(Tensor self, " other " other, " star "Scalar alpha=1) -> Tensor", \
-                               .doc = "Differences with one side scaled by alpha.", .expand = rule, .forms = which}};
+                               .doc = "Differences with one side scaled by alpha.", .expand = rule, .forms = which, .sample = samples}};
 SCALED(subtract, "subtract.Tensor", "Tensor", "*, ", subtract_rule, Forms::both)
 SCALED(subtract_number, "subtract.Scalar", "Scalar", "", subtract_rule, Forms::in_place)
 SCALED(rsub, "rsub.Tensor", "Tensor", "*, ", rsub_rule, Forms::none)
@@ -293,7 +302,7 @@ static Vals add_combined(const Args& a) {
   X(addcdiv, "addcdiv", "self + value * tensor1 / tensor2.", add_combined<Scalar::div>)
 #define COMBINED(id, name, text, rule)                                                                              \
   static constexpr Op op_##id{{.schema = name "(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor", \
-                               .doc = text, .expand = rule, .forms = Forms::both}};
+                               .doc = text, .expand = rule, .forms = Forms::both, .sample = samples}};
 EACH_COMBINED(COMBINED)
 
 // Exact at weight 0 and 1.
@@ -312,7 +321,7 @@ static Vals lerp_rule(const Args& a) {
 #define EACH_LERP(X) X(lerp, "lerp.Tensor", "Tensor") X(lerp_number, "lerp.Scalar", "Scalar")
 #define LERP(id, name, kind)                                                                            \
   static constexpr Op op_##id{{.schema = name "(Tensor self, Tensor end, " kind " weight) -> Tensor",   \
-                               .doc = "self + weight * (end - self).", .expand = lerp_rule, .forms = Forms::both}};
+                               .doc = "self + weight * (end - self).", .expand = lerp_rule, .forms = Forms::both, .sample = samples}};
 EACH_LERP(LERP)
 
 // --- where
@@ -329,7 +338,7 @@ static Vals where_rule(const Args& a) {
   X(where_numbers, "where.Scalar", "Scalar self", "Scalar other")
 #define WHERE(id, name, self, other)                                                               \
   static constexpr Op op_##id{{.schema = name "(Tensor condition, " self ", " other ") -> Tensor", \
-                               .doc = "self where condition, other elsewhere.", .expand = where_rule}};
+                               .doc = "self where condition, other elsewhere.", .expand = where_rule, .sample = samples}};
 EACH_WHERE(WHERE)
 
 // --- powers and functions of two numbers
@@ -378,7 +387,7 @@ static Vals pow_number_rule(const Args& a) {
   return {map(Scalar::pow, p.a, p.b)};
 }
 #define POWER(id, name, self, other, rule, ...) \
-  static constexpr Op op_##id{{.schema = name "(" self ", " other ") -> Tensor", .doc = "self to the power exponent.", .expand = rule, __VA_ARGS__}};
+  static constexpr Op op_##id{{.schema = name "(" self ", " other ") -> Tensor", .doc = "self to the power exponent.", .expand = rule, __VA_ARGS__, .sample = samples}};
 POWER(pow, "pow.Tensor_Tensor", "Tensor self", "Tensor exponent", pow_rule, .forms = Forms::both)
 POWER(pow_number, "pow.Tensor_Scalar", "Tensor self", "Scalar exponent", pow_number_rule, .forms = Forms::both, .static_args = 2)
 POWER(pow_of_number, "pow.Scalar", "Scalar self", "Tensor exponent", pow_rule, .forms = Forms::out)
@@ -463,14 +472,49 @@ EACH_FUNCTION(TENSORS)
   X(xlog1py_number, "special_xlog1py.other_scalar(Tensor self, Scalar other)", x_log_y<Scalar::log1p>, Forms::out)     \
   X(xlog1py_of_number, "special_xlog1py.self_scalar(Scalar self, Tensor other)", x_log_y<Scalar::log1p>, Forms::out)
 #define NUMBER_FUNCTION(id, text, rule, which) \
-  static constexpr Op op_##id{{.schema = text " -> Tensor", .doc = "The form with a number.", .expand = rule, .forms = which}};
+  static constexpr Op op_##id{{.schema = text " -> Tensor", .doc = "The form with a number.", .expand = rule, .forms = which, .sample = samples}};
 EACH_NUMBER_FUNCTION(NUMBER_FUNCTION)
 static constexpr Op op_heaviside{{
     .schema = "heaviside(Tensor self, Tensor values) -> Tensor",
     .doc = "0 below 0, values at 0, 1 above.",
     .expand = heaviside_rule,
     .forms = Forms::both,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("div.Tensor_mode divide.Tensor_mode", {"[2,3], [3]:1..4, rounding_mode='floor'", "[2,3], [2,3]:1..4, rounding_mode='trunc'", "[4], [4]:1..4, rounding_mode=None"})
+      .of("div.Scalar_mode divide.Scalar_mode", {"[2,3], 2, rounding_mode='floor'", "[2,3], 3, rounding_mode='trunc'", "[4], 1.5, rounding_mode=None"})
+      .refuses("div.Tensor_mode divide.Tensor_mode", {"[2,3], [2,3], rounding_mode='round'", "[2,3], [4], rounding_mode='floor'"})
+      .refuses("div.Scalar_mode divide.Scalar_mode", {"[2,3], 2, rounding_mode='round'"})
+      .of("remainder.Tensor fmod.Tensor floor_divide", {"[2,3]:-6..6, [2,3]:1..4", "[2,3]:-6..6, [3]:-4..-1", "[4,1], [3]:1..2"})
+      .within("divide.Tensor true_divide.Tensor addcdiv", "0.5..3")
+      .of("remainder.Scalar fmod.Scalar floor_divide.Scalar", {"[2,3]:-6..6, 2", "[4], -1.5"})
+      .of("remainder.Scalar_Tensor", {"7, [2,3]:1..4", "5, [4]:-4..-1"})
+      .of("clamp clip", {"[2,3], -1, 1", "[4], None, 0.5", "[4], min=0"})
+      .refuses("clamp clip", {"[2,3]"})
+      .of("clamp.Tensor clip.Tensor", {"[2,3], [3]:-2..0, [2,1]:0..2", "[4], None, []", "[4], [4]"})
+      .refuses("clamp.Tensor clip.Tensor", {"[2,3]", "[2,3], [4]"})
+      .of("bitwise_left_shift.Tensor bitwise_right_shift.Tensor __lshift__.Tensor __rshift__.Tensor", {"[2,3], [3]:0..3", "[4], [4]:0..3"})
+      .of("bitwise_left_shift.Tensor_Scalar bitwise_right_shift.Tensor_Scalar __lshift__.Scalar __rshift__.Scalar", {"[2,3], 2", "[4], 0"})
+      .of("bitwise_left_shift.Scalar_Tensor bitwise_right_shift.Scalar_Tensor", {"5, [2,3]:0..3"})
+      .of("pow.Tensor_Tensor float_power.Tensor_Tensor", {"[2,3]:0.3..3, [3]:-2..2", "[4]:1..3, [4]:0..3", "[2,1]:1..2, [3]:0..2"})
+      .of("pow.Tensor_Scalar float_power.Tensor_Scalar", {"[2,3]:0.3..3, 2.5", "[4], 2", "[4]:1..3, 3", "[2,3]:0.3..3, 0.5"})
+      .of("pow.Scalar float_power.Scalar", {"2, [2,3]:0..3", "1.5, [4]"})
+      .of("xlogy.Tensor special_xlogy", {"[2,3], [3]:0.2..4", "[4], [4]:0.2..4"}).of("special_xlog1py", {"[2,3], [3]:-0.8..3", "[4], [4]:0..4"})
+      .of("xlogy.Scalar_Self special_xlogy.self_scalar special_xlog1py.self_scalar", {"2, [2,3]:0.2..4", "0, [4]:0.2..4"})
+      .of("ldexp.Tensor", {"[2,3], [3]:-3..3", "[4], i32[4]:-2..4"})
+      .of("isclose", {"[2,3], [3]", "[4]=1|2|nan|inf, [4]=1|2.5|nan|inf, 0.1, 0.2, True", "[5]:0..1, [5]:0..1, 0.5"})
+      .refuses("isclose", {"[2,3], [2,3], -1"})
+      .of("where.self", {"bool[2,3], [2,3], [3]", "bool[3,1], [2], []", "bool[], [4], [4]"})
+      .of("where.ScalarSelf", {"bool[2,3], 1.5, [3]"}).of("where.ScalarOther", {"bool[2,3], [3], 2"}).of("where.Scalar", {"bool[2,3], 1.5, 2"})
+      .refuses("where.self", {"bool[2,3], [4], [3]", "[2,3], [2,3], [2,3]"})
+      .of("lerp.Tensor", {"[2,3], [2,3], [3]:0..1", "[4], [4], []:0..1"}).of("lerp.Scalar", {"[2,3], [3], 0.3", "[4], [4], 1.5"})
+      .of("heaviside", {"[2,3], [3]", "[4]=0|-1|2|0, [4]"})
+      .no_gradients("nextafter floor_divide floor_divide.Scalar ldexp.Tensor div.Tensor_mode div.Scalar_mode divide.Tensor_mode divide.Scalar_mode heaviside");
+}
 
 static const Op* const binary_ops[] = {
     EACH_COMPARISON(LIST_TWO) &op_isclose, EACH_LOGICAL(LIST_ONE) EACH_BITS(LIST_TWO) &op_left_shift, &op_left_shift_number,

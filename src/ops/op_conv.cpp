@@ -3,6 +3,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 struct ConvArgs {
   Ints stride, padding, dilation, output_padding;
@@ -48,6 +50,7 @@ static Val transposed(const Args& a, Val x, Val w, const ConvArgs& c) {
 
 static Val convolve(const Args& a, Val x, Val w, Val bias, const ConvArgs& given, int n) {
   ConvArgs c = given;
+  require(a, n >= 1 && n <= 3, "weight has the wrong rank", shape_of(w), "rank 3, 4 or 5");
   const bool single = x.rank() == n + 1;
   require(a, w.rank() == n + 2, "weight has the wrong rank", shape_of(w), cat("rank ", n + 2));
   require(a, single || x.rank() == n + 2, "input has the wrong rank", shape_of(x), cat("rank ", n + 1, " or ", n + 2));
@@ -59,6 +62,7 @@ static Val convolve(const Args& a, Val x, Val w, Val bias, const ConvArgs& given
   c.padding = sized(a, c.padding, n, "padding");
   c.dilation = sized(a, c.dilation, n, "dilation");
   for (int64_t s : c.stride) require(a, s > 0, "stride must be positive", cat(s));
+  for (int64_t p : c.padding) require(a, p >= 0, "padding may not be negative", cat(p), "0 or more");
   for (int64_t d : c.dilation) require(a, d > 0, "dilation must be positive", cat(d));
   require(a, c.groups > 0, "groups must be positive", cat(c.groups));
   const Dim in = c.transposed ? w.size(0) : w.size(1) * c.groups;
@@ -120,18 +124,18 @@ static Vals turned(const Args& a) {
       .schema = "conv" #n "d(Tensor input, Tensor weight, Tensor? bias=None, int[" #n "] stride=1, int[" #n             \
                 "] padding=0, int[" #n "] dilation=1, int groups=1) -> Tensor",                                         \
       .doc = "Cross-correlation of input[N, C, ...] with weight[O, C / groups, ...].",                                  \
-      .expand = plain<n>, .autocast = Autocast::lower}};                                                                \
+      .expand = plain<n>, .autocast = Autocast::lower, .sample = samples}};                                                                \
   static constexpr Op op_conv##n##d_padding{{                                                                           \
       .schema = "conv" #n "d.padding(Tensor input, Tensor weight, Tensor? bias=None, int[" #n                           \
                 "] stride=1, str padding=\"valid\", int[" #n "] dilation=1, int groups=1) -> Tensor",                   \
       .doc = "As conv" #n "d; padding 'same' keeps the spatial sizes, 'valid' adds none.",                              \
-      .expand = padded_by_name<n>, .autocast = Autocast::lower}};                                                       \
+      .expand = padded_by_name<n>, .autocast = Autocast::lower, .sample = samples}};                                                       \
   static constexpr Op op_conv_transpose##n##d{{                                                                         \
       .schema = CONV_TRANSPOSE_NAME##n "(Tensor input, Tensor weight, Tensor? bias=None, int[" #n                       \
                 "] stride=1, int[" #n "] padding=0, int[" #n "] output_padding=0, int groups=1, int[" #n                \
                 "] dilation=1) -> Tensor",                                                                              \
       .doc = "The gradient of conv" #n "d with regard to its input, as an operation; weight[C, O / groups, ...].",      \
-      .expand = turned<n>, .autocast = Autocast::lower}};
+      .expand = turned<n>, .autocast = Autocast::lower, .sample = samples}};
 #define CONV_TRANSPOSE_NAME1 "conv_transpose1d"
 #define CONV_TRANSPOSE_NAME2 "conv_transpose2d.input"
 #define CONV_TRANSPOSE_NAME3 "conv_transpose3d.input"
@@ -147,6 +151,7 @@ static constexpr Op op_convolution{{
       return {convolve(a, a[0], a[1], a.optional(2), {a.ints(3), a.ints(4), a.ints(5), a.ints(7), {}, a.i(8), a.b(6)}, a[1].rank() - 2)};
     },
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static constexpr Op op_conv_tbc{{
     .schema = "conv_tbc(Tensor self, Tensor weight, Tensor bias, int pad=0) -> Tensor",
@@ -156,7 +161,23 @@ static constexpr Op op_conv_tbc{{
       return {permute(convolve(a, x, w, a[2], {{1}, {a.i(3)}, {1}, {}, {}, 1, false}, 1), {2, 0, 1})};
     },
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("conv1d", {"[2,4,9], [6,2,3], [6], [2], [1], [1], 2", "[3,7], [4,3,2]", "[1,2,8], [3,2,3], [3], [1], [2], [2]"}).of("conv2d", {"[2,4,5,6], [6,2,3,2], [6], [2,1], [1,1], [1,1], 2", "[3,5,5], [4,3,2,2]", "[1,2,6,6], [3,2,3,3], None, [1,1], [2,2], [2,2]"})
+      .of("conv3d", {"[1,2,3,4,4], [3,2,2,2,2], [3]", "[2,2,3,3,3], [2,1,2,2,2], None, [1,1,1], [1,0,1], [1,1,1], 2"})
+      .of("conv1d.padding", {"[1,2,6], [3,2,3], [3], [1], 'same'", "[1,2,6], [3,2,3], None, [2], 'valid'"}).of("conv2d.padding", {"[1,2,4,5], [3,2,3,2], [3], [1,1], 'same'", "[1,2,4,5], [3,2,3,2]"}).of("conv3d.padding", {"[1,1,3,3,3], [2,1,2,2,2], [2], [1,1,1], 'same'"})
+      .of("conv_transpose1d", {"[2,4,5], [4,3,3], [6], [2], [1], [1], 2", "[3,5], [3,2,2]"}).of("conv_transpose2d.input", {"[2,4,3,4], [4,3,3,2], [6], [2,1], [1,0], [1,0], 2", "[1,2,3,3], [2,3,2,2], None, [1,1], [0,0], [0,0], 1, [2,2]"}).of("conv_transpose3d.input", {"[1,2,2,3,3], [2,3,2,2,2], [3]"})
+      .of("convolution", {"[1,2,5], [3,2,3], [3], [1], [1], [1], False, [0], 1", "[1,2,4,4], [2,3,2,2], None, [2,2], [0,0], [1,1], True, [1,1], 1"}).of("conv_tbc", {"[5,2,3], [2,3,4], [4], 1"})
+      .refuses("conv1d", {"[2,4,9], [6,3,3]", "[2,4,9], [6,4,3], [5]", "[2,4,2], [6,4,3]", "[2,4,9], [6,4,3], None, [0]", "[2,4,9], [6,4,3], None, [1], [-1]", "[2,4,9], [6,4,3], None, [1], [0], [1], 3"})
+      .refuses("conv2d", {"[2,4,5,6], [6,3,3,2]", "[2,4], [6,4,3,2]", "[2,4,5,6], [6,4,3,2], None, [0,1]", "[2,4,5,6], [6,4,3]"}).refuses("conv3d", {"[1,2,3,4,4], [3,3,2,2,2]"})
+      .refuses("conv1d.padding", {"[1,2,6], [3,2,3], None, [1], 'best'", "[1,2,6], [3,2,3], None, [2], 'same'"}).refuses("conv2d.padding", {"[1,2,4,5], [3,2,3,2], None, [1,1], 'best'"}).refuses("conv3d.padding", {"[1,1,3,3,3], [2,1,2,2,2], None, [1,1,1], 'best'"})
+      .refuses("conv_transpose1d", {"[2,4,5], [3,3,3]", "[2,4,5], [4,3,3], None, [1], [0], [1]"}).refuses("conv_transpose2d.input", {"[2,4,3,4], [3,3,3,2]"}).refuses("conv_transpose3d.input", {"[1,2,2,3,3], [3,3,2,2,2]"})
+      .refuses("convolution", {"[1,2,4,4], [3,2,2,2], None, [1], [], [1], False, [0], 1", "[1,2,4,4], [3], None, [1], [0], [1], False, [0], 1"}).refuses("conv_tbc", {"[5,2,3], [2,4,4], [4]", "[5,2], [2,3,4], [4]"});
+}
 
 static const Op* const conv_ops[] = {&op_conv1d, &op_conv1d_padding, &op_conv_transpose1d, &op_conv2d, &op_conv2d_padding,
                                      &op_conv_transpose2d, &op_conv3d, &op_conv3d_padding, &op_conv_transpose3d,

@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- constants
 
 static DType number_dtype(const Args& a, int i) {
@@ -33,6 +35,17 @@ static Vals full_rule(const Args& a) { return {filled_with(a, a.dims(0), a.dtype
 template <int v> static Vals constant_rule(const Args& a) { return {constant(a, a.dims(0), a.dtype(1).value_or(default_float), v)}; }
 template <int v> static Vals constant_like_rule(const Args& a) { return {constant(a, a[0].shape(), a.dtype(1).value_or(a[0].dtype()), v)}; }
 template <int v> static Vals new_constant_rule(const Args& a) { return {constant(a, a.dims(1), a.dtype(2).value_or(a[0].dtype()), v)}; }
+static Vals permuted_rule(const Args& a) {
+  const Ints order = a.ints(1);
+  std::vector<bool> seen(a.raw(0).count);
+  for (int64_t d : order) {
+    if (order.size() != seen.size() || d < 0 || d >= int64_t(seen.size()) || seen[size_t(d)])
+      a.error("this is no order of the dimensions", cat("[", join(order), "]"), "every dimension once");
+    seen[size_t(d)] = true;
+  }
+  if (order.size() != seen.size()) a.error("this is no order of the dimensions", cat("[", join(order), "]"), "every dimension once");
+  return {constant(a, a.dims(0), a.dtype(2).value_or(default_float), 0)};
+}
 static Vals strided_rule(const Args& a) { return {constant(a, a.dims(0), a.dtype(2).value_or(default_float), 0)}; }
 static Vals new_strided_rule(const Args& a) { return {constant(a, a.dims(1), a.dtype(3).value_or(a[0].dtype()), 0)}; }
 static Vals full_like_rule(const Args& a) { return {filled_with(a, a[0].shape(), a.dtype(2).value_or(a[0].dtype()), 1)}; }
@@ -46,7 +59,7 @@ static Vals scalar_tensor_rule(const Args& a) { return {filled_with(a, {}, a.dty
   X(ones, "ones(SymInt[] size, " OPTIONS ")", "A tensor of ones.", constant_rule<1>)                                       \
   X(empty, "empty.memory_format(SymInt[] size, " LIKE_OPTIONS ")", "A tensor whose contents are unspecified.", constant_rule<0>) \
   X(empty_strided, "empty_strided(SymInt[] size, SymInt[] stride, " OPTIONS ")", "A tensor whose contents are unspecified.", strided_rule) \
-  X(empty_permuted, "empty_permuted(SymInt[] size, int[] physical_layout, " OPTIONS ")", "A tensor whose contents are unspecified.", strided_rule) \
+  X(empty_permuted, "empty_permuted(SymInt[] size, int[] physical_layout, " OPTIONS ")", "A tensor whose contents are unspecified.", permuted_rule) \
   X(zeros_like, "zeros_like(Tensor self, " LIKE_OPTIONS ")", "Zeros in the shape of self.", constant_like_rule<0>)         \
   X(ones_like, "ones_like(Tensor self, " LIKE_OPTIONS ")", "Ones in the shape of self.", constant_like_rule<1>)            \
   X(empty_like, "empty_like(Tensor self, " LIKE_OPTIONS ")", "Unspecified contents in the shape of self.", constant_like_rule<0>) \
@@ -57,7 +70,7 @@ static Vals scalar_tensor_rule(const Args& a) { return {filled_with(a, {}, a.dty
   X(new_empty, "new_empty(Tensor self, SymInt[] size, " OPTIONS ")", "Unspecified contents, in the dtype of self.", new_constant_rule<0>) \
   X(new_empty_strided, "new_empty_strided(Tensor self, SymInt[] size, SymInt[] stride, " OPTIONS ")", "Unspecified contents, in the dtype of self.", new_strided_rule) \
   X(scalar_tensor, "scalar_tensor(Scalar s, " OPTIONS ")", "A number as a 0-d tensor.", scalar_tensor_rule)
-#define CREATION(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule}};
+#define CREATION(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .sample = samples}};
 EACH_CONSTANT(CREATION)
 
 // --- sequences
@@ -125,6 +138,8 @@ static Vals eye_m_rule(const Args& a) { return {identity(a, a.d(0), a.d(1), a.dt
 template <bool upper>
 static Vals triangle_indices_rule(const Args& a) {
   const int64_t rows = a.i(0), cols = a.i(1), offset = a.i(2);
+  if (rows < 0 || cols < 0) a.error("a size is negative", cat(rows, " by ", cols), "0 or more");
+  if (rows > 65536) a.error("too many rows", cat(rows), "at most 65536", "compare two ranges instead");
   GraphBuilder& g = a.builder();
   const DType d = a.dtype(3).value_or(DType::i64);
   std::vector<Val> row_parts, col_parts;
@@ -144,6 +159,8 @@ static Vals vander_rule(const Args& a) {
   Val x = is_float(a[0].dtype()) || is_complex(a[0].dtype()) ? a[0] : cast(a[0], DType::i64);
   if (x.rank() == 0) x = reshape(x, {1});
   const Dim n = a.has(1) ? a.d(1) : x.size(-1);
+  if (!dim_lt(1, n)) a.error("there must be at least two powers", cat(n), "N of 2 or more", "pass N");
+  if (!dim_lt(n, 10000)) a.error("too many powers", cat(n), "below 10000");
   std::vector<Val> powers;
   Val p = constant_like(x, 1);
   for (int64_t k = 0; k < dim_int(n, a.name()); ++k) {
@@ -173,7 +190,7 @@ static Vals vander_rule(const Args& a) {
     "The positions of an upper triangle.", triangle_indices_rule<true>, 0)                                                   \
   X(linalg_vander, "linalg_vander(Tensor x, *, SymInt? N=None)", "Powers 0, 1, ... of x as columns.", vander_rule, 0)
 #define SEQUENCE(id, schema_text, text, rule, fixed) \
-  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .static_args = fixed}};
+  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .static_args = fixed, .sample = samples}};
 EACH_SEQUENCE(SEQUENCE)
 
 // --- casts and copies
@@ -221,7 +238,7 @@ static Vals resize_as_rule(const Args& a) { return {resized(a[0], a[1].shape())}
   X(to_other, "to.other(Tensor(a) self, Tensor other, " TO_TAIL, "self in the dtype of other.", to_other_rule)           \
   X(type_as, "type_as(Tensor(a) self, Tensor other) -> Tensor(a)", "self in the dtype of other.", type_as_rule)          \
   X(lift_fresh, "lift_fresh(Tensor(a) self) -> Tensor(a)", "self.", [](const Args& a) -> Vals { return {a[0]}; })
-#define CAST(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .view = true}};
+#define CAST(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .view = true, .sample = samples}};
 EACH_CAST(CAST)
 #define EACH_COPY(X)                                                                                                    \
   X(to_copy, "_to_copy(Tensor self, " OPTIONS ", bool non_blocking=False, MemoryFormat? memory_format=None)", "self in another dtype, in new memory.", to_copy_rule) \
@@ -234,8 +251,36 @@ EACH_CAST(CAST)
   X(resize, "resize(Tensor self, SymInt[] size, *, MemoryFormat? memory_format=None)", "The elements of self, in order, in another shape.", resize_rule) \
   X(resize_as, "resize_as(Tensor self, Tensor the_template, *, MemoryFormat? memory_format=None)", "resize to the shape of another tensor.", resize_as_rule)
 #define COPY(id, schema_text, text, rule) \
-  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = Forms::in_place}};
+  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = Forms::in_place, .sample = samples}};
 EACH_COPY(COPY)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("full", {"[2,3], 1.5", "[], 2", "[4], True, dtype=float32", "[0,3], 1"}).of("zeros ones", {"[2,3]", "[]", "[4], dtype=int64", "[0]"})
+      .refuses("full", {"[2,-3], 1"}).refuses("zeros ones empty.memory_format", {"[2,-3]"})
+      .of("empty.memory_format", {"[2,3]", "[], dtype=float64"}).of("empty_strided", {"[2,3], [1,2]", "[4], [2]"})
+      .refuses("empty_strided new_empty_strided", {})
+      .of("empty_permuted", {"[2,3], [1,0]", "[2,3,4], [2,0,1]"}).refuses("empty_permuted", {"[2,3], [0,0]", "[2,3], [0]"})
+      .of("new_full", {"[2,3], [4], 1.5", "[], [2,2], 3"}).of("new_zeros new_ones new_empty", {"[2,3], [4]", "[], [2,2], dtype=int32"})
+      .refuses("new_full", {"[2,3], [-4], 1.5"}).refuses("new_zeros new_ones new_empty", {"[2,3], [-4]"})
+      .of("new_empty_strided", {"[2,3], [2,2], [1,2]"})
+      .of("full_like", {"[2,3], 1.5", "[], 3", "[4], 2, dtype=float64"}).of("zeros_like ones_like empty_like", {"[2,3]", "[]", "[4], dtype=int32"})
+      .of("scalar_tensor", {"1.5", "2, dtype=float64", "True"})
+      .of("arange", {"5", "3.5", "4, dtype=float64"}).of("arange.start", {"1, 5", "-0.5, 2"}).of("arange.start_step", {"1, 8, 3", "5, 0, -2", "0, 1, 0.25"})
+      .refuses("arange", {"-1"}).refuses("arange.start", {"5, 1"}).refuses("arange.start_step", {"1, 5, 0", "1, 5, -1"})
+      .of("linspace", {"0, 1, 5", "3, -3, 1", "1, 2, 0"}).refuses("linspace", {"0, 1, -1"}).refuses("logspace", {"0, 1, -1"})
+      .of("linspace.Tensor_Tensor logspace.Tensor_Tensor", {"[], []:1..2, 4"}).refuses("linspace.Tensor_Tensor logspace.Tensor_Tensor", {"[2], [], 4", "[], [], -1"})
+      .of("linspace.Tensor_Scalar logspace.Tensor_Scalar", {"[], 2, 4"}).of("linspace.Scalar_Tensor logspace.Scalar_Tensor", {"0, [], 4"})
+      .of("logspace", {"0, 1, 5", "0, 3, 4, 2"}).of("eye", {"3", "0", "2, dtype=int64"}).of("eye.m", {"3, 2", "2, 4"})
+      .refuses("eye", {"-1"}).refuses("eye.m", {"2, -1", "-1, 2"})
+      .of("tril_indices triu_indices", {"3, 3", "3, 4, 1", "4, 2, -1"}).refuses("tril_indices triu_indices", {"-1, 3", "3, -1"})
+      .of("linalg_vander", {"[4]", "[2,3], N=2"}).refuses("linalg_vander", {"[]", "[3], N=1"})
+      .of("resize", {"[2,3], [3,2]", "[2,3], [2]"}).of("resize_as", {"[2,3], [3,2]"}).of("copy", {"[2,3], [3]", "[4], f64[4]"})
+      .of("fill.Scalar", {"[2,3], 1.5", "[], 2"}).of("fill.Tensor", {"[2,3], []"}).refuses("fill.Tensor", {"[2,3], [3]"})
+      .refuses("copy", {"[2,3], [4]"}).refuses("resize", {"[2,3], [-1]"})
+      .no_values("empty.memory_format empty_strided empty_permuted empty_like new_empty new_empty_strided resize resize_as");
+}
 
 static const Op* const creation_ops[] = {
 #define LIST(id, ...) &op_##id,

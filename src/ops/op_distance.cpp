@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // (sum |x|^p)^(1/p) along dims, by cases of p; a node of its own where the derivative is special.
 static Val p_norm(Val x, double p, const Ints& dims, bool keep) {
   if (is_complex(x.dtype())) x = abs_of(x);
@@ -32,6 +34,7 @@ static constexpr Op op_pairwise_distance{{
       const DType t = to_floating(result_dtype(v));
       return {cast(p_norm(d, a.f(2), {d.rank() - 1}, a.b(4)), is_complex(t) ? real_dtype(t) : t)};
     },
+    .sample = samples,
 }};
 
 static constexpr Op op_cosine_similarity{{
@@ -51,6 +54,7 @@ static constexpr Op op_cosine_similarity{{
       };
       return {cast(sum(unit(x) * unit(y), dims), d)};
     },
+    .sample = samples,
 }};
 
 // x1[..., P, M], x2[..., R, M] -> [..., P, R]
@@ -69,6 +73,7 @@ static constexpr Op op_cdist{{
     .schema = "cdist(Tensor x1, Tensor x2, float p=2, int? compute_mode=None) -> Tensor",
     .doc = "The p-norm distance of every vector of x1 to every vector of x2.",
     .expand = [](const Args& a) -> Vals { return {cdist(a)}; },
+    .sample = samples,
 }};
 static constexpr Op op_pdist{{
     .schema = "pdist(Tensor self, float p=2) -> Tensor",
@@ -76,6 +81,7 @@ static constexpr Op op_pdist{{
     .expand = [](const Args& a) -> Vals {
       const Val x = widen(a[0]);
       require(a, x.rank() == 2, "input must be a matrix", shape_of(x));
+      require(a, a.f(1) >= 0, "the norm may not be of a negative order", cat(a.f(1)), "0 or more");
       const int64_t n = dim_int(x.size(0), a.name());
       if (n < 2) return {full(a.builder(), {0}, a[0].dtype(), 0)};
       const Dim pairs = n * (n - 1) / 2;
@@ -88,7 +94,14 @@ static constexpr Op op_pdist{{
       const Val d = gather(x, {i}, {0}) - gather(x, {j}, {0});
       return {cast_like(p_norm(d, a.f(1), {1}, false), a[0])};
     },
+    .sample = samples,
 }};
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("pairwise_distance", {"[3,4], [3,4]", "[3,4], [4], 1, 1e-6, True"}).of("cosine_similarity", {"[3,4], [3,4]", "[3,4], [3,4], 0"}).of("cdist", {"[3,4], [2,4]", "[2,3,4], [2,5,4], 1", "[3,4]:distinct, [2,4], inf"}).of("pdist", {"[4,3]", "[4,3], 1"}).refuses("cdist", {"[3,4], [2,5]", "[4], [2,4]", "[3,4], [2,4], -1"}).refuses("pdist", {"[4]", "[4,3], -1"});
+}
+
 static const Op* const distance_ops[] = {&op_pairwise_distance, &op_cosine_similarity, &op_cdist, &op_pdist};
 OpFamily distance_family() { return distance_ops; }
 

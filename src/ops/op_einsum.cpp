@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 
 // A letter, or a dim of the ellipsis counted from its end: 256 is the last one.
@@ -205,7 +207,14 @@ static constexpr Op op_einsum{{
     .doc = "Sums of products: letters name dimensions, those missing from the result are summed over.",
     .expand = [](const Args& a) -> Vals { return {Einsum(a).run()}; },
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("einsum", {"'ij,jk->ik', {[2,3], [3,4]}", "'bij,bjk', {[2,3,4], [2,4,2]}", "'ii->i', {[3,3]}", "'i,j->ij', {[3], [2]}", "'...ij->...ji', {[2,3,4]}"}).refuses("einsum", {"'ij,jk->ik', {[2,3], [4,4]}", "'ij', {[2]}", "'ij->ijk', {[2,3]}", "'i,j', {[2]}", "'i->', {}"});
+}
 
 static const Op* const einsum_ops[] = {&op_einsum};
 OpFamily einsum_family() { return einsum_ops; }

@@ -9,6 +9,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 
 using C = std::complex<double>;
@@ -121,6 +123,7 @@ static constexpr Op op_fft{{
     },
     .reference = [](HostCall& c) { c.out[0].dtype == DType::f64 ? transform_lines<double>(c) : transform_lines<float>(c); },
     .vjp = [](Vjp& v) { v.set(0, transform_pairs(v.grad(), int(v.args().i(1)), !v.args().b(2))); },
+    .sample = samples,
 }};
 static Val transform_pairs(Val pairs, int dim, bool inverse) {
   const Arg args[] = {Arg::of_value(pairs.id), Arg::of_dim(dim), Arg::of_bool(inverse)};
@@ -283,11 +286,11 @@ static Vals frequencies_rule(const Args& a) {
 }
 
 #define ONE(name, text, rule) \
-  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out}};
+  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out, .sample = samples}};
 #define TWO(name, text, rule) \
-  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt[1]? s=None, int[1] dim=[-2,-1], str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out}};
+  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt[1]? s=None, int[1] dim=[-2,-1], str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out, .sample = samples}};
 #define MANY(name, text, rule) \
-  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt[1]? s=None, int[1]? dim=None, str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out}};
+  static constexpr Op op_##name{{.schema = "fft_" #name "(Tensor self, SymInt[1]? s=None, int[1]? dim=None, str? norm=None) -> Tensor", .doc = text, .expand = rule, .forms = Forms::out, .sample = samples}};
 #define EACH_ONE(X)                                                                                                   \
   X(fft, "The Fourier transform along a dimension.", fft_rule<false>) X(ifft, "The inverse of fft.", fft_rule<true>)  \
   X(rfft, "fft of a real tensor: the first half.", rfft_rule<false>) X(irfft, "The inverse of rfft.", irfft_rule<false>) \
@@ -300,21 +303,34 @@ static Vals frequencies_rule(const Args& a) {
   X(fftn, "fft along several dimensions.", fftn_rule<false>) X(ifftn, "The inverse of fftn.", fftn_rule<true>)  \
   X(rfftn, "rfft along several dimensions.", rfftn_rule<false>) X(irfftn, "The inverse of rfftn.", irfftn_rule<false>) \
   X(hfftn, "hfft along several dimensions.", irfftn_rule<true>) X(ihfftn, "The inverse of hfftn.", rfftn_rule<true>)
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::fft", {"f32[3,4,2], 1, False", "f64[5,2], 0, True"}).of("fft_fft fft_ifft", {"[2,4]", "[5], 3", "[3,2], None, 0, 'ortho'", "[4], 6, -1, 'forward'"}).of("fft_rfft fft_ihfft", {"[2,4]", "[5], 3", "[3,2], None, 0, 'ortho'"})
+      .of("fft_irfft fft_hfft", {"[2,4]", "[5], 7", "[3,2], None, 0, 'ortho'"}).of("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_hfft2 fft_ihfft2", {"[3,4]", "[2,3,4], [2,3]", "[3,4,2], None, [0,1], 'ortho'"})
+      .of("fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_hfftn fft_ihfftn", {"[3,4]", "[2,3,4], None, [0,2]", "[4,3], [2,3], None, 'ortho'"})
+      .of("fft_fftshift fft_ifftshift", {"[5]", "[3,4], [1]"}).of("fft_fftfreq fft_rfftfreq", {"5", "4, 0.5"})
+      .refuses("fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft", {"[4], 0", "[4], None, 1", "[4], None, 0, 'best'", "[]"})
+      .refuses("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_hfft2 fft_ihfft2", {"[4]", "[3,4], None, [0,0]", "[3,4], [0,2]"}).refuses("fft_fftfreq fft_rfftfreq", {"0"});
+}
+
 namespace fft_ops {
 EACH_ONE(ONE) EACH_TWO(TWO) EACH_MANY(MANY)
 static constexpr Op op_fftshift{{
     .schema = "fft_fftshift(Tensor self, int[1]? dim=None) -> Tensor",
     .doc = "The zero frequency moved to the middle.",
     .expand = [](const Args& a) { return shift_rule(a, false); },
+    .sample = samples,
 }};
 static constexpr Op op_ifftshift{{
     .schema = "fft_ifftshift(Tensor self, int[1]? dim=None) -> Tensor",
     .doc = "The inverse of fftshift.",
     .expand = [](const Args& a) { return shift_rule(a, true); },
+    .sample = samples,
 }};
 #define FREQUENCIES(name, text, rule)                                                                                        \
   static constexpr Op op_##name{{.schema = "fft_" #name "(int n, float d=1.0, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor", \
-                                 .doc = text, .expand = rule}};
+                                 .doc = text, .expand = rule, .sample = samples}};
 FREQUENCIES(fftfreq, "The frequencies of fft's results.", frequencies_rule<false>)
 FREQUENCIES(rfftfreq, "The frequencies of rfft's results.", frequencies_rule<true>)
 static const Op* const list[] = {

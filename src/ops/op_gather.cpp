@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 Val index_values(const Args& a, int arg) {
   const Val i = a[arg];
   if (!is_int(i.dtype())) a.error(cat("'", a.op().schema.params[size_t(arg)].name, "' must hold integers"), cat(i.dtype()), "int64", "cast it with .to(int64)");
@@ -40,11 +42,11 @@ static constexpr Op op_index_select{{
       return {pick(x, d, index.rank() ? index : reshape(index, {1}))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static void check_gather(const Args& a, Val x, int dim, Val index) {
-  if (x.rank() == 0 || index.rank() == 0) return;
-  require(a, x.rank() == index.rank(), "index must have the rank of self", cat(shape_of(x), " and ", shape_of(index)));
-  for (int d = 0; d < x.rank(); ++d)
+  require(a, std::max(x.rank(), 1) == std::max(index.rank(), 1), "index must have the rank of self", cat(shape_of(x), " and ", shape_of(index)));
+  for (int d = 0; d < std::min(x.rank(), index.rank()); ++d)
     if (d != dim && dim_lt(x.shape()[d], index.shape()[d]))
       a.error("index reaches over self", cat(shape_of(index), " in ", shape_of(x)), "sizes that are not larger except along dim");
 }
@@ -60,12 +62,14 @@ static constexpr Op op_gather{{
       return {gather_along(x, d, index)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_take{{
     .schema = "take(Tensor self, Tensor index) -> Tensor",
     .doc = "Elements of self, counted as if it were one-dimensional.",
     .expand = [](const Args& a) -> Vals { return {gather(reshape(a[0], {a[0].numel()}), {index_values(a, 1)}, {0})}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_take_along_dim{{
     .schema = "take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor",
@@ -84,6 +88,7 @@ static constexpr Op op_take_along_dim{{
       return {gather_along(broadcast_to(x, both), d, index)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 // --- index: tensors in some dims
@@ -166,12 +171,14 @@ static constexpr Op op_index{{
     .expand = [](const Args& a) -> Vals { return {index_of(a, a[0], a.vals(1))}; },
     .staged = [](StagedCall& c) { return masks_to_positions(c, "index.Tensor", 1); },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_unsafe_index{{
     .schema = "_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
     .doc = "Same as index.",
     .expand = [](const Args& a) -> Vals { return {index_of(a, a[0], a.vals(1))}; },
     .staged = [](StagedCall& c) { return masks_to_positions(c, "_unsafe_index.Tensor", 1); },
+    .sample = samples,
 }};
 // Out of range where masked: such indices are moved to 0 before they are used.
 static std::vector<Val> masked_indices(Val mask, const std::vector<Val>& index) {
@@ -186,6 +193,7 @@ static constexpr Op op_unsafe_masked_index{{
       const Val r = index_of(a, a[0], masked_indices(a[1], a.vals(2)));
       return {where(a[1], r, cast_like(a[3], a[0]))};
     },
+    .sample = samples,
 }};
 
 static Val put_at(const Args& a, Val x, const std::vector<Val>& given, Val values, bool accumulate) {
@@ -216,12 +224,14 @@ static constexpr Op op_index_put{{
     .expand = [](const Args& a) -> Vals { return {put_at(a, a[0], a.vals(1), a[2], a.b(3))}; },
     .staged = [](StagedCall& c) { return masks_to_positions(c, "index_put", 1); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_unsafe_index_put{{
     .schema = "_unsafe_index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
     .doc = "Same as index_put.",
     .expand = [](const Args& a) -> Vals { return {put_at(a, a[0], a.vals(1), a[2], a.b(3))}; },
     .staged = [](StagedCall& c) { return masks_to_positions(c, "_unsafe_index_put", 1); },
+    .sample = samples,
 }};
 static constexpr Op op_unsafe_masked_put{{
     .schema = "_unsafe_masked_index_put_accumulate(Tensor self, Tensor mask, Tensor?[] indices, Tensor values) -> Tensor",
@@ -230,6 +240,7 @@ static constexpr Op op_unsafe_masked_put{{
       const Val v = where(a[1], a[3], like(a[3], 0));
       return {put_at(a, a[0], masked_indices(a[1], a.vals(2)), v, true)};
     },
+    .sample = samples,
 }};
 
 // --- masks
@@ -245,6 +256,7 @@ static constexpr Op op_masked_fill{{
     .doc = "value where mask holds, else self.",
     .expand = [](const Args& a) -> Vals { return {masked(a, a[2])}; },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_masked_fill_tensor{{
     .schema = "masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor",
@@ -254,11 +266,13 @@ static constexpr Op op_masked_fill_tensor{{
       return {masked(a, a[2])};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_masked_scatter{{
     .schema = "masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor",
     .doc = "The elements of source, in order, where mask holds, else self.",
     .expand = [](const Args& a) -> Vals {
+      if (!is_bool(a[1].dtype())) a.error("the mask must be bool", cat(a[1].dtype()), "bool");
       const Dims shape = broadcast_shapes(a.name(), a[0].shape(), a[1].shape());
       const Val x = broadcast_to(a[0], shape), mask = broadcast_to(cast(a[1], DType::boolean), shape), source = a[2];
       if (source.dtype() != x.dtype()) a.error("source has another dtype", cat(source.dtype()), cat(x.dtype()), "cast it");
@@ -268,7 +282,18 @@ static constexpr Op op_masked_scatter{{
       return {where(mask, reshape(gather(reshape(source, {source.numel()}), {at}, {0}), shape), x)};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("masked_fill.Scalar", {"[2,3], bool[2,3], 1.5", "[2,3], bool[3], 2"}).of("masked_fill.Tensor", {"[2,3], bool[2,3], []"}).of("masked_scatter", {"[2,3], bool[2,3], [6]", "[2,3], bool[3], [7]"}).refuses("masked_fill.Scalar", {"[2,3], bool[4], 1", "[2,3], [2,3], 1"}).refuses("masked_fill.Tensor", {"[2,3], bool[2,3], [3]", "[2,3], [2,3], []"}).refuses("masked_scatter", {"[2,3], [2,3], [6]", "[2,3], bool[2,3]=1, [2]"})
+      .of("index_select", {"[4,3], 0, i64[2]:0..3", "[4,3], 1, i32[4]:0..2"}).of("gather", {"[4,3], 0, i64[2,3]:0..3", "[4,3], 1, i64[4,2]:0..2"}).of("take", {"[4,3], i64[2,2]:-12..11"}).of("take_along_dim", {"[4,3], i64[2,3]:0..3, 0", "[4,3], i64[5]:0..11"})
+      .of("index.Tensor _unsafe_index.Tensor", {"[4,3], {i64[2]:-4..3}", "[4,3,2], {None, i64[2,2]:0..2}", "[4,3], {bool[4]=1|0|1|1}", "[4,3], {i64[2]:0..3, i64[2]:0..2}"}).of("_unsafe_masked_index", {"[4,3], bool[2,1]=1|0, {i64[2]:0..3}, 0"}).of("index_put _unsafe_index_put", {"[4,3], {i64[2]=1|3}, [2,3]", "[4,3], {i64[3]=1|3|1}, [3,3], True", "[4,3], {None, i64[2]=0|2}, [2]"}).of("_unsafe_masked_index_put_accumulate", {"[4,3], bool[2,1]=1|0, {i64[2]:0..3}, [2,3]"})
+      .refuses("index_select", {"[4,3], 2, i64[2]:0..2", "[4,3], 0, i64[2,2]:0..2", "[4,3], 0, i64[2]=0|7", "[4,3], 0, [2]"}).refuses("gather", {"[4,3], 0, i64[2]:0..3", "[4,3], 0, i64[2,4]:0..3", "[4,3], 0, i64[2,3]=9", "[4,3], 0, [2,3]"}).refuses("take", {"[4,3], i64[2]=99", "[4,3], [2]"}).refuses("take_along_dim", {"[4,3], i64[2,3]=9, 0", "[4,3], [2,3], 0"})
+      .refuses("index.Tensor", {"[4,3], {i64[2]=9|0}", "[4,3], {[2]}", "[4,3], {i64[2]:0..1, i64[3]:0..1}", "[4,3], {bool[3]=1}", "[4], {i64[1]=0, i64[1]=0}"}).refuses("index_put", {"[4,3], {i64[2]=9|0}, [2,3]", "[4,3], {i64[2]=1|0}, [4]", "[4,3], {[2]}, [2,3]"});
+}
 
 static const Op* const gather_ops[] = {
     &op_index_select, &op_gather, &op_take, &op_take_along_dim, &op_index, &op_unsafe_index, &op_unsafe_masked_index, &op_index_put,

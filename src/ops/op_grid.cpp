@@ -3,6 +3,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 enum class Border { zeros, border, reflection };
 }  // namespace
@@ -127,10 +129,17 @@ static Vals sample(const Args& a) {
 #define GRID_SAMPLER(name, text)                                                                                            \
   static constexpr Op op_##name{{                                                                                           \
       .schema = #name "(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor", \
-      .doc = text, .expand = sample, .autocast = Autocast::promote}};
+      .doc = text, .expand = sample, .autocast = Autocast::promote, .sample = samples}};
 GRID_SAMPLER(grid_sampler, "input at the positions of grid (x first, from -1 to 1): interpolation 0 linear, 1 nearest, 2 cubic; padding 0 zeros, 1 border, 2 reflection.")
 GRID_SAMPLER(grid_sampler_2d, "grid_sampler of images.")
 GRID_SAMPLER(grid_sampler_3d, "grid_sampler of volumes.")
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("grid_sampler grid_sampler_2d", {"[2,3,4,5], [2,3,2,2]:-0.9..0.9, 0, 0, False", "[2,3,4,5], [2,3,2,2]:-1.4..1.4, 0, 1, True", "[1,2,4,4], [1,2,2,2]:-0.9..0.9, 2, 2, False", "[1,2,4,4], [1,2,2,2]:-0.9..0.9, 1, 0, False"}).of("grid_sampler grid_sampler_3d", {"[1,2,3,4,3], [1,2,2,2,3]:-0.9..0.9, 0, 0, False"})
+      .refuses("grid_sampler grid_sampler_2d", {"[2,3,4,5], [1,3,2,2], 0, 0, False", "[2,3,4,5], [2,3,2,3], 0, 0, False", "[2,3,4,5], [2,3,2,2], 5, 0, False", "[2,3,4,5], [2,3,2,2], 0, 7, False", "[3,4], [2,2], 0, 0, False"});
+}
 
 static const Op* const grid_ops[] = {&op_grid_sampler, &op_grid_sampler_2d, &op_grid_sampler_3d};
 OpFamily grid_family() { return grid_ops; }

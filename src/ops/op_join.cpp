@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- joins
 
 // ATen's old exception: an empty vector fits everything.
@@ -140,7 +142,7 @@ static Vals combinations_rule(const Args& a) {
   return {joined(a, parts, 1)};
 }
 
-#define JOIN(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out}};
+#define JOIN(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .sample = samples}};
 #define EACH_JOIN(X)                                                                                             \
   X(cat, "cat(Tensor[] tensors, int dim=0) -> Tensor", "Tensors side by side along a dimension.", cat_rule)      \
   X(concat, "concat(Tensor[] tensors, int dim=0) -> Tensor", "cat.", cat_rule)                                   \
@@ -341,7 +343,7 @@ static Vals trapezoid_rule(const Args& a) {
   return {with_x ? sum(panels, {at}) / 2.0 : sum(panels, {at}) * a[1] / 2.0};
 }
 
-#define SIMPLE(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule}};
+#define SIMPLE(id, schema_text, text, rule) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .sample = samples}};
 #define EACH_SIMPLE(X)                                                                                                  \
   X(repeat, "repeat(Tensor self, SymInt[] repeats) -> Tensor", "self, so many times along each dimension.", repeat_rule) \
   X(tile, "tile(Tensor self, SymInt[] dims) -> Tensor", "repeat, with missing repeats 1.", tile_rule)                   \
@@ -365,6 +367,23 @@ static Vals trapezoid_rule(const Args& a) {
   X(cumulative_trapezoid_x, "cumulative_trapezoid.x(Tensor y, Tensor x, *, int dim=-1) -> Tensor", "Areas up to each point.", (trapezoid_rule<true, true>)) \
   X(cumulative_trapezoid_dx, "cumulative_trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1) -> Tensor", "Areas up to each point.", (trapezoid_rule<false, true>))
 EACH_SIMPLE(SIMPLE)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("cat concat concatenate", {"{[2,3], [4,3]}", "{[2,3], [2,1]}, 1", "{[2], [0], [3]}", "{[2,3]}, -1"}).refuses("cat concat concatenate", {"{[2,3], [2,4]}", "{}", "{[2], [3]}, 1", "{[], []}"})
+      .of("stack", {"{[2,3], [2,3]}", "{[2,3], [2,3]}, -1", "{[], []}"}).refuses("stack", {"{[2,3], [2,4]}", "{}", "{[2]}, 2"})
+      .of("hstack", {"{[2,3], [2,1]}", "{[2], [3]}"}).of("vstack row_stack", {"{[2,3], [3]}", "{[3], [3]}"}).of("dstack", {"{[2,3], [2,3]}"}).of("column_stack", {"{[3], [3,2]}"})
+      .refuses("hstack vstack row_stack dstack column_stack", {"{}", "{[2,3], [4,5]}"})
+      .of("block_diag", {"{[2,3], [2], []}"}).of("cartesian_prod", {"{[2], [3]}", "{[4]}"}).of("combinations", {"[4]", "[4], 3", "[3], 2, True"})
+      .refuses("combinations", {"[2,2]", "[4], -1"}).refuses("cartesian_prod", {"{[2,2]}"}).refuses("block_diag", {"{[2,2,2]}"})
+      .of("repeat", {"[2,3], [2,1]", "[3], [2,2]"}).of("tile", {"[2,3], [2]", "[3], [2,2]"}).refuses("repeat", {"[2,3], [2]", "[2], [-1]"})
+      .of("flip", {"[2,3], [0]", "[2,3], [0,1]"}).refuses("flip", {"[2,3], [0,0]", "[2,3], [2]"}).of("rot90", {"[2,3]", "[2,3,4], -1, [1,2]"}).refuses("rot90", {"[2]", "[2,3], 1, [0,0]"})
+      .of("roll", {"[2,3], [1], [1]", "[2,3], [-1,2], [0,1]", "[2,3], [2]"}).refuses("roll", {"[2,3], [1,2], [0]", "[2,3], [1], [2]"})
+      .of("tril triu", {"[3,4]", "[2,3,3], 1", "[3,3], -1"}).refuses("tril triu", {"[3]"}).of("diag", {"[3]", "[3,4], 1", "[3], -1"}).refuses("diag", {"[2,2,2]"})
+      .of("diag_embed", {"[2,3]", "[2,3], 1, 0, 2"}).refuses("diag_embed", {"[3], 0, 1, 1"}).of("trace", {"[3,4]", "[2,2]"}).refuses("trace", {"[3]"})
+      .of("constant_pad_nd", {"[2,3], [1,2]", "[2,3], [1,0,0,2], 1.5", "[2,5], [-1,-1]"}).refuses("constant_pad_nd", {"[2,3], [1]", "[2], [1,1,1,1]", "[2,3], [-4,0]"});
+}
 
 static const Op* const join_ops[] = {
 #define LIST(id, ...) &op_##id,

@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 static int class_dim(Val x) { return x.rank() == 1 ? 0 : 1; }
 
 static void check_target(const Args& a, Val x, Val target, Val weight) {
@@ -53,6 +55,8 @@ static constexpr Op op_nll_loss_forward{{
     .type = type_by_expand,
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0];
+      require_real(a, x, "self");
+      require(a, a.i(3) >= 0 && a.i(3) <= 2, "unknown reduction", cat(a.i(3)), "0 (none), 1 (mean) or 2 (sum)");
       check_target(a, x, a[1], a.optional(2));
       const Picked p = pick(x, a[1], a.optional(2), a.i(4));
       // An ignored element counts as 0 even where the input is infinite.
@@ -76,6 +80,7 @@ static constexpr Op op_nll_loss_forward{{
       const Val at = equal(iota_like(x.shape(), c, x), expand_at(p.target, c, x.size(c)));
       v.set(0, cast_like(where(at, expand_at(g, c, x.size(c)), like(g, 0)), x));
     },
+    .sample = samples,
 }};
 
 static Val nll(const Args& a, Val x, Arg target, Arg weight, int64_t reduction, int64_t ignore) {
@@ -87,17 +92,20 @@ static constexpr Op op_nll_loss{{
     .doc = "Negative log likelihood: -self at each target's class.",
     .expand = nll_of,
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_nll_loss2d{{
     .schema = "nll_loss2d(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, SymInt ignore_index=-100) -> Tensor",
     .doc = "nll_loss of images.",
     .expand = nll_of,
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_nll_loss_nd{{
     .schema = "nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, SymInt ignore_index=-100) -> Tensor",
     .doc = "nll_loss in any number of dimensions.",
     .expand = nll_of,
+    .sample = samples,
 }};
 
 // --- cross entropy: self, target, weight, reduction, ignore_index, label_smoothing
@@ -138,6 +146,8 @@ static constexpr Op op_cross_entropy{{
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0], target = a[1];
       require_float(a, x, "self");
+      require(a, a.f(5) >= 0 && a.f(5) <= 1, "label_smoothing is out of range", cat(a.f(5)), "0 to 1");
+      require(a, a.i(3) >= 0 && a.i(3) <= 2, "unknown reduction", cat(a.i(3)), "0 (none), 1 (mean) or 2 (sum)");
       require(a, x.rank() >= 1, "input needs a class dimension", shape_of(x));
       const Val logp = call(a.builder(), "log_softmax.int", {arg_of(x), Arg::of_dim(class_dim(x))})[0];
       if (is_float(target.dtype())) {
@@ -149,6 +159,7 @@ static constexpr Op op_cross_entropy{{
       return {a.f(5) > 0 ? smoothed(a, logp, hard) : hard};
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 
 // --- elementwise losses: self, target, reduction
@@ -163,11 +174,13 @@ static constexpr Op op_mse_loss{{
       return {reduce_loss(a, d * d, a.i(2))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_l1_loss{{
     .schema = "l1_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor",
     .doc = "|self - target|.",
     .expand = [](const Args& a) -> Vals { return {reduce_loss(a, abs_val(difference(a)), a.i(2))}; },
+    .sample = samples,
 }};
 static constexpr Op op_smooth_l1_loss{{
     .schema = "smooth_l1_loss(Tensor self, Tensor target, int reduction=Mean, float beta=1.0) -> Tensor",
@@ -180,6 +193,7 @@ static constexpr Op op_smooth_l1_loss{{
       return {reduce_loss(a, where(r < like(r, beta), d * d * (0.5 / beta), r - 0.5 * beta), a.i(2))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_huber_loss{{
     .schema = "huber_loss(Tensor self, Tensor target, int reduction=Mean, float delta=1.0) -> Tensor",
@@ -191,6 +205,7 @@ static constexpr Op op_huber_loss{{
       return {reduce_loss(a, where(r <= like(r, delta), d * d * 0.5, (r - 0.5 * delta) * delta), a.i(2))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_soft_margin_loss{{
     .schema = "soft_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor",
@@ -202,6 +217,7 @@ static constexpr Op op_soft_margin_loss{{
       return {reduce_loss(a, cast(map(Scalar::log1p, z), d), a.i(2))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 // Logarithms not below -100, and a gradient that stays finite at 0 and 1: (p - t) / max(p (1 - p), 1e-12).
@@ -217,6 +233,7 @@ static constexpr Op op_bce_terms{{
       if (v.needs(0)) v.set(0, g * (p - t) / maximum((1.0 - p) * p, like(p, 1e-12)));
       if (v.needs(1)) v.set(1, g * (limited_log1m(p) - limited_log(p)));
     },
+    .sample = samples,
 }};
 static constexpr Op op_binary_cross_entropy{{
     .schema = "binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) -> Tensor",
@@ -229,6 +246,7 @@ static constexpr Op op_binary_cross_entropy{{
       return {reduce_loss(a, loss, a.i(3))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_bce_with_logits{{
     .schema = "binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? pos_weight=None, "
@@ -249,6 +267,7 @@ static constexpr Op op_bce_with_logits{{
       if (a.has(2)) loss = r(loss * widen(a[2]));
       return {reduce_loss(a, cast(loss, d), a.i(4))};
     },
+    .sample = samples,
 }};
 static constexpr Op op_kl_div{{
     .schema = "kl_div(Tensor self, Tensor target, int reduction=Mean, *, bool log_target=False) -> Tensor",
@@ -260,6 +279,7 @@ static constexpr Op op_kl_div{{
       const Val zero = equal(t, like(t, 0)), safe = where(zero, like(t, 1), t);
       return {reduce_loss(a, t * log_val(safe) - t * x, a.i(2))};
     },
+    .sample = samples,
 }};
 static constexpr Op op_poisson_nll_loss{{
     .schema = "poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int reduction) -> Tensor",
@@ -274,7 +294,18 @@ static constexpr Op op_poisson_nll_loss{{
       }
       return {reduce_loss(a, loss, a.i(5))};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("nll_loss_forward", {"[3,4], i64[3]:0..3, [4]:0.5..1!, 1, -100", "[3,4], i64[3]:0..3, None, 0, 1"}).of("nll_loss nll_loss_nd", {"[3,4], i64[3]:0..3", "[3,4], i64[3]:0..3, [4]:0.5..1!, 2", "[4], i64[]:0..3, None, 0"}).of("nll_loss2d", {"[2,4,3,2], i64[2,3,2]:0..3"})
+      .of("cross_entropy_loss", {"[3,4], i64[3]:0..3", "[3,4], [3,4]:0..1, None, 2", "[2,4,3], i64[2,3]:0..3, [4]:0.5..1!, 1, 1, 0.1"}).refuses("nll_loss nll_loss_nd nll_loss2d", {"[3,4], i64[2]:0..3", "[3,4], i64[3]:0..3, [3]", "[3,4], i64[3]:0..3, None, 7"}).refuses("cross_entropy_loss", {"[3,4], i64[2]:0..3", "[3,4], i64[3]:0..3, [3]", "[3,4], i64[3]:0..3, None, 1, -100, 2"})
+      .of("mse_loss l1_loss smooth_l1_loss huber_loss soft_margin_loss", {"[2,3], [2,3]", "[4], [4], 0", "[4], [4], 2"}).refuses("mse_loss l1_loss smooth_l1_loss huber_loss soft_margin_loss", {"[2,3], [4]", "[2,3], [2,3], 5"}).refuses("smooth_l1_loss huber_loss", {"[2,3], [2,3], 1, -1"})
+      .of("binary_cross_entropy", {"[2,3]:0.1..0.9, [2,3]:0..1", "[4]:0.1..0.9, [4]:0..1, [4]:0.5..1!, 2"}).of("prim::binary_cross_entropy_terms", {"f32[2,3]:0.1..0.9, f32[2,3]:0..1"}).of("binary_cross_entropy_with_logits", {"[2,3], [2,3]:0..1", "[2,3], [2,3]:0..1, [3]:0.5..1!, [3]:0.5..1!, 0"})
+      .refuses("binary_cross_entropy binary_cross_entropy_with_logits", {"[2,3]:0..1, [2]:0..1"}).of("kl_div", {"[2,3], [2,3]:0.1..1", "[4], [4], 2, log_target=True"}).of("poisson_nll_loss", {"[2,3], [2,3]:0.5..3, True, False, 1e-8, 1", "[4]:0.5..2, [4]:0.5..3, False, True, 1e-8, 2"});
+}
 
 static const Op* const loss_ops[] = {
     &op_nll_loss_forward, &op_nll_loss, &op_nll_loss2d, &op_nll_loss_nd, &op_cross_entropy, &op_mse_loss, &op_l1_loss,

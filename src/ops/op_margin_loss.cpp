@@ -3,6 +3,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 static Val positive_part(Val x) {
   const Val zero = like(x, 0);
   return where(x > zero, x, zero);
@@ -17,6 +19,7 @@ static constexpr Op op_margin_ranking{{
     .schema = "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor",
     .doc = "max(0, -target * (input1 - input2) + margin).",
     .expand = [](const Args& a) -> Vals { return {reduce_loss(a, clamp_min0(-a[2] * (a[0] - a[1]) + a[3]), a.i(4))}; },
+    .sample = samples,
 }};
 static constexpr Op op_hinge_embedding{{
     .schema = "hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean) -> Tensor",
@@ -26,6 +29,7 @@ static constexpr Op op_hinge_embedding{{
       const Val apart = where(equal(t, like(t, 1)), zero, clamp_min0(a.f(2) - x)), near = where(equal(t, like(t, -1)), zero, x);
       return {reduce_loss(a, apart + near, a.i(3))};
     },
+    .sample = samples,
 }};
 static constexpr Op op_cosine_embedding{{
     .schema = "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor",
@@ -45,6 +49,7 @@ static constexpr Op op_cosine_embedding{{
       const Val apart = where(equal(t, like(t, -1)), clamp_min0(r(cosine - a.f(3))), zero);
       return {cast(reduce_loss(a, near + apart, a.i(4)), d)};
     },
+    .sample = samples,
 }};
 static constexpr Op op_triplet_margin{{
     .schema = "triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2, float eps=1e-06, "
@@ -59,6 +64,7 @@ static constexpr Op op_triplet_margin{{
       if (a.b(6)) far = minimum(far, distance(1, 2));
       return {reduce_loss(a, clamp_min0(near - far + a.f(3)), a.i(7))};
     },
+    .sample = samples,
 }};
 
 // self[N, C] or [C], target[N] or a number, p, margin, weight, reduction
@@ -84,6 +90,7 @@ static constexpr Op op_multi_margin{{
     },
     .forms = Forms::out,
     .static_args = 0xc,
+    .sample = samples,
 }};
 
 // target lists class numbers up to the first -1.
@@ -113,6 +120,7 @@ static constexpr Op op_multilabel_margin{{
       return {cast_like(reduce_loss(a, multilabel_margin(a, is_target), a.i(2)), a[0])};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_multilabel_margin_forward{{
     .schema = "multilabel_margin_loss_forward(Tensor self, Tensor target, int reduction) -> (Tensor, Tensor)",
@@ -122,7 +130,16 @@ static constexpr Op op_multilabel_margin_forward{{
       const Val loss = cast_like(reduce_loss(a, multilabel_margin(a, is_target), a.i(2)), a[0]);
       return {loss, cast_like(is_target, a[0])};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("margin_ranking_loss", {"[4], [4], [4]=1|-1|1|-1!", "[4], [4], [4]=1|-1|1|-1!, 0.5, 2"}).of("hinge_embedding_loss", {"[4], [4]=1|-1|1|-1!", "[2,3], [2,3]=1|-1!, 0.5, 0"}).of("cosine_embedding_loss", {"[3,4], [3,4], [3]=1|-1|1!", "[4], [4], []=1!, 0.2"}).of("triplet_margin_loss", {"[3,4], [3,4], [3,4]", "[3,4], [3,4], [3,4], 2, 2, 1e-6, True, 2"})
+      .of("multi_margin_loss", {"[3,4], i64[3]:0..3", "[3,4], i64[3]:0..3, 2, 0.5, [4]:0.5..1!, 0", "[4], i64[]:0..3"}).of("multilabel_margin_loss", {"[2,4], i64[2,4]=3|0|-1|1|0|2|1|-1", "[4], i64[4]=1|-1|0|0, 2"}).of("multilabel_margin_loss_forward", {"[2,4], i64[2,4]=3|0|-1|1|0|2|1|-1, 1"})
+      .refuses("margin_ranking_loss", {"[4], [3], [4]"}).refuses("multi_margin_loss", {"[3,4], i64[2]:0..3", "[3,4], i64[3]:0..3, 3", "[3,4], i64[3]:0..3, 1, 1, [3]"}).refuses("multilabel_margin_loss", {"[2,4], i64[2,3]:0..1"});
+}
 
 static const Op* const margin_loss_ops[] = {&op_margin_ranking, &op_hinge_embedding, &op_cosine_embedding, &op_triplet_margin,
                                             &op_multi_margin, &op_multilabel_margin, &op_multilabel_margin_forward};

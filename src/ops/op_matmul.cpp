@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 static void same_dtype(const Args& a, Val x, Val y) {
   if (x.dtype() != y.dtype())
     a.error("operands have different dtypes", cat(x.dtype(), " and ", y.dtype()), "one dtype", "cast one of them");
@@ -76,6 +78,7 @@ static constexpr Op op_matmul{{
     .expand = [](const Args& a) -> Vals { return {matmul(a, a[0], a[1])}; },
     .forms = Forms::out,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static constexpr Op op_linalg_matmul{{
     .schema = "linalg_matmul(Tensor self, Tensor other) -> Tensor",
@@ -83,6 +86,7 @@ static constexpr Op op_linalg_matmul{{
     .expand = [](const Args& a) -> Vals { return {matmul(a, a[0], a[1])}; },
     .forms = Forms::out,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static constexpr Op op_mm{{
     .schema = "mm(Tensor self, Tensor mat2) -> Tensor",
@@ -94,6 +98,7 @@ static constexpr Op op_mm{{
     },
     .forms = Forms::out,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 
 static Val batched(const Args& a, Val x, Val y, bool unrounded = false) {
@@ -110,6 +115,7 @@ static constexpr Op op_bmm{{
     .expand = [](const Args& a) -> Vals { return {batched(a, a[0], a[1])}; },
     .forms = Forms::out,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static constexpr Op op_mv{{
     .schema = "mv(Tensor self, Tensor vec) -> Tensor",
@@ -121,6 +127,7 @@ static constexpr Op op_mv{{
     },
     .forms = Forms::out,
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static Val dot(const Args& a, Val x, Val y) {
   need_rank(a, x, "self", 1);
@@ -132,12 +139,14 @@ static constexpr Op op_dot{{
     .doc = "Inner product of two vectors.",
     .expand = [](const Args& a) -> Vals { return {dot(a, a[0], a[1])}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_vdot{{
     .schema = "vdot(Tensor self, Tensor other) -> Tensor",
     .doc = "Inner product of two vectors, the first one conjugated where it is complex.",
     .expand = [](const Args& a) -> Vals { return {dot(a, conj(a[0]), a[1])}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_addmm{{
     .schema = "addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
@@ -150,6 +159,7 @@ static constexpr Op op_addmm{{
     .forms = Forms::both,
     .autocast = Autocast::lower,
     .static_args = 0x18,
+    .sample = samples,
 }};
 static constexpr Op op_addmv{{
     .schema = "addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
@@ -162,6 +172,7 @@ static constexpr Op op_addmv{{
     .forms = Forms::both,
     .autocast = Autocast::lower,
     .static_args = 0x18,
+    .sample = samples,
 }};
 static constexpr Op op_baddbmm{{
     .schema = "baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
@@ -170,6 +181,7 @@ static constexpr Op op_baddbmm{{
     .forms = Forms::both,
     .autocast = Autocast::lower,
     .static_args = 0x18,
+    .sample = samples,
 }};
 static constexpr Op op_addbmm{{
     .schema = "addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
@@ -195,6 +207,7 @@ static constexpr Op op_addbmm{{
     .forms = Forms::both,
     .autocast = Autocast::lower,
     .static_args = 0x18,
+    .sample = samples,
 }};
 
 static Val outer(const Args& a, Val x, Val y) {
@@ -210,12 +223,14 @@ static constexpr Op op_outer{{
     .doc = "Products of every element of self with every element of vec2.",
     .expand = [](const Args& a) -> Vals { return {outer(a, a[0], a[1])}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_ger{{
     .schema = "ger(Tensor self, Tensor vec2) -> Tensor",
     .doc = "Same as outer.",
     .expand = [](const Args& a) -> Vals { return {outer(a, a[0], a[1])}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_addr{{
     .schema = "addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
@@ -235,6 +250,7 @@ static constexpr Op op_addr{{
     },
     .forms = Forms::both,
     .static_args = 0x18,
+    .sample = samples,
 }};
 
 static constexpr Op op_linear{{
@@ -253,6 +269,7 @@ static constexpr Op op_linear{{
       return {cast_like(y + broadcast_to(cast_like(b, y), y.shape(), a.name()), x)};
     },
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 static constexpr Op op_inner{{
     .schema = "inner(Tensor self, Tensor other) -> Tensor",
@@ -265,6 +282,7 @@ static constexpr Op op_inner{{
       return {contract(x, y, {}, {}, {x.rank() - 1}, {y.rank() - 1})};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_tensordot{{
     .schema = "tensordot(Tensor self, Tensor other, int[] dims_self, int[] dims_other) -> Tensor",
@@ -285,6 +303,7 @@ static constexpr Op op_tensordot{{
       return {contract(x, y, {}, {}, dx, dy)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_bilinear{{
     .schema = "bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
@@ -301,6 +320,7 @@ static constexpr Op op_bilinear{{
       return {b ? r + b : r};
     },
     .autocast = Autocast::lower,
+    .sample = samples,
 }};
 
 // The cheapest order of a chain of products by dynamic programming, as in linalg.multi_dot.
@@ -341,6 +361,7 @@ static constexpr Op op_multi_dot{{
       return {r};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_chain_matmul{{
     .schema = "chain_matmul(Tensor[] matrices) -> Tensor",
@@ -352,6 +373,7 @@ static constexpr Op op_chain_matmul{{
       return {chain(a, m)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 static Val identity(Val like, Dim n) {
@@ -376,12 +398,14 @@ static constexpr Op op_matrix_power{{
     .doc = "The n-th power of square matrices by repeated squaring; negative n inverts first.",
     .expand = [](const Args& a) -> Vals { return {power(a, a[0], a.i(1))}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_linalg_matrix_power{{
     .schema = "linalg_matrix_power(Tensor self, int n) -> Tensor",
     .doc = "Same as matrix_power.",
     .expand = [](const Args& a) -> Vals { return {power(a, a[0], a.i(1))}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_vecdot{{
     .schema = "linalg_vecdot(Tensor x, Tensor y, *, int dim=-1) -> Tensor",
@@ -392,7 +416,22 @@ static constexpr Op op_vecdot{{
       return {cast_like(sum(widen(p), {a.dim(2, p.rank())}), p)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("matmul linalg_matmul", {"[3,4], [4,2]", "[4], [4]", "[2,3,4], [4]", "[2,1,3,4], [3,4,2]"}).refuses("matmul linalg_matmul", {"[3,4], [3,4]", "[], [4]", "[2,3,4], [3,4,2]"})
+      .of("mm", {"[3,4], [4,2]", "[1,5], [5,1]"}).of("bmm", {"[2,3,4], [2,4,5]"}).of("mv", {"[3,4], [4]"}).of("dot vdot", {"[5], [5]"}).refuses("mm", {"[3,4], [3,4]", "[4], [4,2]"}).refuses("bmm", {"[2,3,4], [3,4,5]", "[3,4], [4,5]"}).refuses("mv", {"[3,4], [3]"}).refuses("dot vdot", {"[5], [4]", "[2,2], [2,2]"})
+      .of("addmm", {"[2], [3,4], [4,2]", "[3,2], [3,4], [4,2], beta=0.5, alpha=2"}).of("addmv", {"[3], [3,4], [4]", "[], [3,4], [4], beta=2, alpha=3"}).of("baddbmm", {"[2,3,5], [2,3,4], [2,4,5]", "[5], [2,3,4], [2,4,5], beta=2"})
+      .of("addbmm", {"[3,5], [2,3,4], [2,4,5]", "[3,5], [2,3,4], [2,4,5], beta=2, alpha=3"}).of("outer ger", {"[3], [4]"}).of("addr", {"[3,4], [3], [4]", "[4], [3], [4], beta=2, alpha=3"})
+      .refuses("addmm", {"[2], [3,4], [3,2]", "[3], [3,4], [4,2]"}).refuses("addmv", {"[3], [3,4], [3]"}).refuses("baddbmm addbmm", {"[2,3,5], [2,3,4], [2,3,5]"}).refuses("outer ger", {"[3,1], [4]"}).refuses("addr", {"[3,3], [3], [4]"})
+      .of("linear", {"[2,4], [3,4], [3]", "[4], [3,4]", "[2,5,4], [3,4], [3]"}).refuses("linear", {"[2,4], [3,5]", "[2,4], [3,4], [2]"}).of("inner", {"[2,4], [3,4]", "[4], [4]"}).refuses("inner", {"[2,4], [3,5]"})
+      .of("tensordot", {"[2,3,4], [4,3,5], [1,2], [1,0]", "[2,3], [3,2], [1], [0]"}).refuses("tensordot", {"[2,3], [3,2], [0], [0]", "[2,3], [3,2], [1], [0,1]", "[2,3], [3,2], [2], [0]"})
+      .of("bilinear", {"[2,3], [2,4], [5,3,4], [5]"}).refuses("bilinear", {"[2,3], [2,4], [5,4,4]"}).of("linalg_multi_dot chain_matmul", {"{[2,3], [3,4], [4,2]}", "{[2,3], [3,4]}"}).refuses("linalg_multi_dot chain_matmul", {"{[2,3], [2,3]}"})
+      .of("matrix_power linalg_matrix_power", {"[3,3]:-1..1, 3", "[2,3,3]:-1..1, 0", "[3,3], 1"}).refuses("matrix_power linalg_matrix_power", {"[2,3], 2", "[3], 2"}).of("linalg_vecdot", {"[2,3], [2,3]", "[3,2], [3,2], dim=0"});
+}
 
 static const Op* const matmul_ops[] = {
     &op_matmul, &op_linalg_matmul, &op_mm, &op_bmm, &op_mv, &op_dot, &op_vdot, &op_addmm, &op_addmv, &op_baddbmm, &op_addbmm,

@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 struct Standard { Val mean, rstd, hat; };  // statistics keep the reduced dims with size 1
 }  // namespace
@@ -61,7 +63,7 @@ static constexpr Op op_native_layer_norm{{
     .doc = "(input - mean) * rstd * weight + bias over the last dimensions; also gives mean and rstd.",
     .type = type_by_expand,
     .expand = [](const Args& a) -> Vals {
-      require_float(a, a[0], "input");
+      require_real(a, a[0], "input");
       const Standard s = standardize(widen(a[0]), normalized_dims(a), a.f(4));
       return {cast_like(scale_shift(s.hat, a.optional(2), a.optional(3)), a[0]), cast_like(s.mean, a[0]), cast_like(s.rstd, a[0])};
     },
@@ -78,6 +80,7 @@ static constexpr Op op_native_layer_norm{{
       if (v.needs(3)) v.set(3, cast_like(sum(g, outer), v.in(3)));
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_layer_norm{{
     .schema = "layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
@@ -87,6 +90,7 @@ static constexpr Op op_layer_norm{{
       return {call(a.builder(), "native_layer_norm", {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4)})[0]};
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 
 // --- rms norm: input, normalized_shape, weight, eps
@@ -104,7 +108,7 @@ static constexpr Op op_fused_rms_norm{{
     .doc = "input * rstd * weight where rstd = 1 / sqrt(mean(input^2) + eps) over the last dimensions; also gives rstd.",
     .type = type_by_expand,
     .expand = [](const Args& a) -> Vals {
-      require_float(a, a[0], "input");
+      require_real(a, a[0], "input");
       const Val x = widen(a[0]);
       const Ints dims = normalized_dims(a);
       const double eps = a.has(3) ? a.f(3) : epsilon_of(a[0].dtype());
@@ -123,6 +127,7 @@ static constexpr Op op_fused_rms_norm{{
       if (v.needs(2)) v.set(2, cast_like(sum(g * hat, other_dims(g.rank(), dims)), w));
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_rms_norm{{
     .schema = "rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
@@ -137,6 +142,7 @@ static constexpr Op op_rms_norm{{
       return {call(a.builder(), "_fused_rms_norm", {a.raw(0), a.raw(1), a.raw(2), a.raw(3)})[0]};
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 
 // --- batch norm: input, weight, bias, running_mean, running_var, training, momentum, eps
@@ -147,7 +153,7 @@ static Val channel(Val v, Val x) { return along(widen(v), x.rank(), 1); }
 
 static void check_channels(const Args& a, int count) {
   const Val x = a[0];
-  require_float(a, x, "input");
+  require_real(a, x, "input");
   require(a, x.rank() >= 2, "input needs a batch and a channel dimension", shape_of(x));
   for (int i = 1; i <= count; ++i)
     if (a.has(i) && (a[i].rank() != 1 || !dim_eq(a[i].size(0), x.size(1))))
@@ -211,6 +217,7 @@ static constexpr Op op_native_batch_norm{{
       if (v.needs(1)) v.set(1, cast_like(sum(g * hat, dims), w));
       if (v.needs(2)) v.set(2, cast_like(sum(g, dims), v.in(2)));
     },
+    .sample = samples,
 }};
 
 static Vals batch_norm_of(const Args& a, Arg running_mean, Arg running_var, int training) {
@@ -223,12 +230,14 @@ static constexpr Op op_batch_norm_legit{{
     .doc = "As native_batch_norm, with running statistics.",
     .expand = [](const Args& a) { return batch_norm_of(a, a.raw(3), a.raw(4), 5); },
     .staged = [](StagedCall& c) { return update_running(c, 5, 3); },
+    .sample = samples,
 }};
 static constexpr Op op_batch_norm_no_stats{{
     .schema = "_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, "
               "float eps) -> (Tensor, Tensor, Tensor)",
     .doc = "As native_batch_norm, without running statistics.",
     .expand = [](const Args& a) { return batch_norm_of(a, {}, {}, 3); },
+    .sample = samples,
 }};
 static constexpr Op op_batch_norm_no_training{{
     .schema = "_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, "
@@ -238,6 +247,7 @@ static constexpr Op op_batch_norm_no_training{{
       return call(a.builder(), "native_batch_norm",
                   {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), Arg::of_bool(false), a.raw(5), a.raw(6)});
     },
+    .sample = samples,
 }};
 static constexpr Op op_batch_norm_functional{{
     .schema = "_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, "
@@ -261,6 +271,7 @@ static constexpr Op op_batch_norm_functional{{
       r.push_back(blend(a[4], var));
       return r;
     },
+    .sample = samples,
 }};
 static constexpr Op op_batch_norm{{
     .schema = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, "
@@ -272,6 +283,7 @@ static constexpr Op op_batch_norm{{
       return {batch_norm_of(a, a.raw(3), a.raw(4), 5)[0]};
     },
     .staged = [](StagedCall& c) { return update_running(c, 5, 1); },
+    .sample = samples,
 }};
 static constexpr Op op_batch_norm_with_update{{
     .schema = "_batch_norm_with_update(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, Tensor running_var, "
@@ -283,6 +295,7 @@ static constexpr Op op_batch_norm_with_update{{
       r.push_back(full(a.builder(), {0}, DType::u8, 0));
       return r;
     },
+    .sample = samples,
 }};
 
 // --- group norm: input, weight, bias, N, C, HxW, group, eps
@@ -328,6 +341,7 @@ static constexpr Op op_native_group_norm{{
       if (v.needs(2)) v.set(2, cast_like(reshape(sum(g, {0, 3}), v.in(2).shape()), v.in(2)));
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static Val group_norm_of(const Args& a, Arg weight, Arg bias, int64_t groups, double eps) {
   const Val x = a[0];
@@ -345,6 +359,7 @@ static constexpr Op op_group_norm{{
       return {group_norm_of(a, a.raw(2), a.raw(3), a.i(1), a.f(4))};
     },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 // Like a batch norm of each sample, whose 16-bit statistics count as they are given.
 static Val narrow_instance_norm(const Args& a) {
@@ -371,7 +386,22 @@ static constexpr Op op_instance_norm{{
       if (is_reduced_float(a[0].dtype())) return {narrow_instance_norm(a)};
       return {group_norm_of(a, a.raw(1), a.raw(2), dim_int(a[0].size(1), a.name()), a.f(7))};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("native_layer_norm", {"[3,4], [4], [4], [4], 1e-5", "[2,3,4], [3,4], None, None, 1e-5"}).of("layer_norm", {"[3,4], [4], [4], [4]", "[2,3,4], [3,4]", "[2,5], [5], [5]"}).refuses("layer_norm", {"[3,4], [3]", "[3,4], [4], [3]", "[3,4], []"}).refuses("native_layer_norm", {"[3,4], [3], None, None, 1e-5"})
+      .of("_fused_rms_norm", {"[3,4], [4], [4], 1e-5"}).of("rms_norm", {"[3,4], [4], [4]", "[2,3,4], [3,4], None, 1e-5"}).refuses("rms_norm", {"[3,4], [3]", "[3,4], [4], [3]"})
+      .of("native_batch_norm", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, True, 0.1, 1e-5", "[4,3], [3], [3], [3]!, [3]:0.5..2!, False, 0.1, 1e-5"}).of("_native_batch_norm_legit", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, False, 0.1, 1e-5"})
+      .of("_native_batch_norm_legit.no_stats", {"[4,3,2], [3], [3], True, 0.1, 1e-5"}).of("_native_batch_norm_legit_no_training", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, 0.1, 1e-5"}).of("_native_batch_norm_legit_functional", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, True, 0.1, 1e-5"})
+      .of("batch_norm", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, True, 0.1, 1e-5, False", "[4,3], None, None, [3]!, [3]:0.5..2!, False, 0.1, 1e-5, False", "[4,3,2,2], [3], [3], None, None, True, 0.1, 1e-5, False"}).of("_batch_norm_with_update", {"[4,3,2], [3], [3], [3]!, [3]:0.5..2!, 0.1, 1e-5"})
+      .refuses("batch_norm", {"[4,3], None, None, None, None, False, 0.1, 1e-5, False", "[4,3,2], [2], [3], None, None, True, 0.1, 1e-5, False", "[4], None, None, None, None, True, 0.1, 1e-5, False"})
+      .of("native_group_norm", {"[2,4,3], [4], [4], 2, 4, 3, 2, 1e-5"}).of("group_norm", {"[2,4,3], 2, [4], [4]", "[2,6], 3"}).refuses("group_norm", {"[2,4,3], 3", "[2], 1", "[2,4,3], 2, [3]", "[2,4,3], 0"})
+      .of("instance_norm", {"[2,3,4], [3], [3], None, None, True, 0.1, 1e-5, False", "[2,3,4], None, None, [3]!, [3]:0.5..2!, False, 0.1, 1e-5, False"})
+      .no_gradients("_native_batch_norm_legit_functional");
+}
 
 static const Op* const norm_ops[] = {
     &op_native_layer_norm, &op_layer_norm, &op_fused_rms_norm, &op_rms_norm, &op_native_batch_norm, &op_batch_norm_legit,

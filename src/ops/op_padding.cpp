@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- padding: amounts for the last dims, last dim first, low and high of each
 
 namespace {
@@ -77,16 +79,23 @@ static constexpr Op op_pad{{
       require(a, mode == "circular", "unknown mode", std::string(mode), "constant, reflect, replicate or circular");
       return {bordered(a, a[0], 1, Border::circular)};
     },
+    .sample = samples,
 }};
+// One of ATen's functions for a number of spatial dims: after channels, and perhaps a batch.
+static Vals spatial_border(const Args& a, int n, Border border) {
+  require(a, a[0].rank() == n + 1 || a[0].rank() == n + 2, "input has the wrong rank", shape_of(a[0]), cat("rank ", n + 1, " or ", n + 2));
+  require(a, int(a.raw(1).count) == 2 * n, "padding needs two numbers for each spatial dimension", cat(a.raw(1).count), cat(2 * n));
+  return {bordered(a, a[0], 1, border)};
+}
 #define BORDER(n)                                                                                               \
   static constexpr Op op_reflection_pad##n##d{{                                                                 \
       .schema = "reflection_pad" #n "d(Tensor self, SymInt[] padding) -> Tensor",                               \
       .doc = "self between borders that mirror it, without its edge.",                                          \
-      .expand = [](const Args& a) -> Vals { return {bordered(a, a[0], 1, Border::reflect)}; }, .forms = Forms::out}}; \
+      .expand = [](const Args& a) -> Vals { return spatial_border(a, n, Border::reflect); }, .forms = Forms::out, .sample = samples}}; \
   static constexpr Op op_replication_pad##n##d{{                                                                \
       .schema = "replication_pad" #n "d(Tensor self, SymInt[] padding) -> Tensor",                              \
       .doc = "self between borders that repeat its edge.",                                                      \
-      .expand = [](const Args& a) -> Vals { return {bordered(a, a[0], 1, Border::replicate)}; }, .forms = Forms::out}};
+      .expand = [](const Args& a) -> Vals { return spatial_border(a, n, Border::replicate); }, .forms = Forms::out, .sample = samples}};
 BORDER(1)
 BORDER(2)
 BORDER(3)
@@ -94,6 +103,7 @@ static constexpr Op op_pad_circular{{
     .schema = "_pad_circular(Tensor self, SymInt[] pad) -> Tensor",
     .doc = "self between borders taken from its other end.",
     .expand = [](const Args& a) -> Vals { return {bordered(a, a[0], 1, Border::circular)}; },
+    .sample = samples,
 }};
 
 // --- pixels
@@ -119,6 +129,7 @@ static constexpr Op op_pixel_shuffle{{
       for (int k : {0, 3, 1, 4, 2}) perm.push_back(n + k);
       return {reshape(permute(reshape(x, split), perm), joined)};
     },
+    .sample = samples,
 }};
 static constexpr Op op_pixel_unshuffle{{
     .schema = "pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor",
@@ -138,6 +149,7 @@ static constexpr Op op_pixel_unshuffle{{
       for (int k : {0, 2, 4, 1, 3}) perm.push_back(n + k);
       return {reshape(permute(reshape(x, split), perm), joined)};
     },
+    .sample = samples,
 }};
 static Val channel_shuffle(const Args& a) {
   const Val x = a[0];
@@ -156,15 +168,23 @@ static constexpr Op op_channel_shuffle{{
     .schema = "channel_shuffle(Tensor self, SymInt groups) -> Tensor",
     .doc = "Channels of several groups in turn.",
     .expand = [](const Args& a) -> Vals { return {channel_shuffle(a)}; },
+    .sample = samples,
 }};
 static constexpr Op op_native_channel_shuffle{{
     .schema = "native_channel_shuffle(Tensor self, SymInt groups) -> Tensor",
     .doc = "Same as channel_shuffle.",
     .expand = [](const Args& a) -> Vals { return {channel_shuffle(a)}; },
+    .sample = samples,
 }};
 
 // --- columns
 
+static void check_window(const Args& a, const Ints& kernel, const Ints& dilation, const Ints& padding, const Ints& stride) {
+  for (int s = 0; s < 2; ++s)
+    require(a, kernel[s] > 0 && dilation[s] > 0 && stride[s] > 0 && padding[s] >= 0, "the window is out of range",
+            cat("kernel ", kernel[s], ", dilation ", dilation[s], ", stride ", stride[s], ", padding ", padding[s]),
+            "kernel, dilation and stride above 0, padding 0 or more");
+}
 // [N, C, H, W] as [N, C KH KW, OH OW]: every window a column.
 static constexpr Op op_im2col{{
     .schema = "im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor",
@@ -174,6 +194,7 @@ static constexpr Op op_im2col{{
       Val x = single ? unsqueeze(a[0], 0) : a[0];
       require(a, x.rank() == 4, "input must be images [N, C, H, W] or [C, H, W]", shape_of(x));
       const Ints k = per_dim(a, 1, 2), dilation = per_dim(a, 2, 2), p = per_dim(a, 3, 2), stride = per_dim(a, 4, 2);
+      check_window(a, k, dilation, p, stride);
       const Dim n = x.size(0), c = x.size(1);
       x = pad(x, {0, 0, p[0], p[1]}, {0, 0, p[0], p[1]});
       for (int s = 0; s < 2; ++s) {
@@ -186,6 +207,7 @@ static constexpr Op op_im2col{{
       return {single ? squeeze(x, 0) : x};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_col2im{{
     .schema = "col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor",
@@ -196,6 +218,8 @@ static constexpr Op op_col2im{{
       const Dims size = a.dims(1);
       const Ints k = per_dim(a, 2, 2), dilation = per_dim(a, 3, 2), p = per_dim(a, 4, 2), stride = per_dim(a, 5, 2);
       require(a, x.rank() == 3 && size.size() == 2, "input must be columns [N, C KH KW, L] or [C KH KW, L]", shape_of(x));
+      check_window(a, k, dilation, p, stride);
+      if (!dim_eq(mod(x.size(1), k[0] * k[1]), 0)) a.error("the rows do not divide into windows", shape_of(x), cat("a multiple of ", k[0] * k[1]));
       Dims out;
       for (int s = 0; s < 2; ++s) out.push_back(floordiv(size[s] + 2 * p[s] - (k[s] - 1) * dilation[s] - 1, stride[s]) + 1);
       if (!dim_eq(out[0] * out[1], x.size(2))) a.error("the number of columns does not fit", shape_of(x), cat(out[0] * out[1], " columns"));
@@ -205,7 +229,18 @@ static constexpr Op op_col2im{{
       return {single ? squeeze(x, 0) : x};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("pad", {"[2,3], [1,2]", "[2,3], [1,0,0,2], 'constant', 1.5", "[2,3,5], [2,1], 'reflect'", "[2,3,5], [2,1], 'replicate'", "[2,3,5], [2,1], 'circular'"}).refuses("pad", {"[2,3], [1]", "[2,3,5], [2,1], 'best'", "[2,3,5], [5,1], 'reflect'", "[2,3,5], [6,1], 'circular'"})
+      .of("reflection_pad1d replication_pad1d", {"[2,3,5], [2,1]", "[3,5], [0,2]"}).of("reflection_pad2d replication_pad2d", {"[2,3,4,5], [2,1,1,0]", "[3,4,5], [1,1,1,1]"}).of("reflection_pad3d replication_pad3d", {"[1,2,3,4,3], [1,1,2,0,0,1]"}).of("_pad_circular", {"[2,3,5], [2,1]"})
+      .refuses("reflection_pad1d", {"[2,3,5], [5,1]", "[5], [1,1]", "[2,3,5], [1]"}).refuses("replication_pad1d", {"[5], [1,1]", "[2,3,5], [1]"}).refuses("reflection_pad2d replication_pad2d", {"[4,5], [1,1,1,1]", "[2,3,4,5], [1,1]"}).refuses("reflection_pad3d replication_pad3d", {"[4,5], [1,1,1,1,1,1]"}).refuses("_pad_circular", {"[2,3,5], [6,1]"})
+      .of("pixel_shuffle", {"[1,4,2,3], 2", "[9,2,2], 3"}).of("pixel_unshuffle", {"[1,2,4,6], 2"}).refuses("pixel_shuffle", {"[1,3,2,3], 2", "[4,2], 2", "[1,4,2,3], 0"}).refuses("pixel_unshuffle", {"[1,2,3,6], 2", "[1,2,4,6], -1"}).of("channel_shuffle native_channel_shuffle", {"[2,6,3], 2", "[1,4,2,2], 4"}).refuses("channel_shuffle native_channel_shuffle", {"[2,6,3], 4", "[6,3], 0"})
+      .of("im2col", {"[2,3,4,5], [2,3], [1,1], [1,0], [1,1]", "[3,5,5], [2,2], [2,1], [0,0], [2,2]"}).of("col2im", {"[2,12,12], [4,5], [2,2], [1,1], [0,0], [1,1]", "[12,4], [3,3], [2,2], [1,1], [0,0], [1,1]"}).refuses("im2col", {"[3,4], [2,3], [1,1], [0,0], [1,1]", "[2,3,4,5], [6,3], [1,1], [0,0], [1,1]", "[2,3,4,5], [2,2], [1,1], [0,0], [0,1]"}).refuses("col2im", {"[2,12,11], [4,5], [2,2], [1,1], [0,0], [1,1]", "[2,11,12], [4,5], [2,2], [1,1], [0,0], [1,1]"});
+}
 
 static const Op* const padding_ops[] = {
     &op_pad, &op_reflection_pad1d, &op_replication_pad1d, &op_reflection_pad2d, &op_replication_pad2d,

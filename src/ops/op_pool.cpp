@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 Ints per_dim(const Args& a, int arg, int n, const Ints& otherwise) {
   Ints v = a.has(arg) ? a.ints(arg) : Ints{};
   if (v.empty()) v = otherwise;
@@ -237,14 +239,14 @@ static void max_pool_vjp(Vjp& v) {
       .schema = "max_pool" #n "d_with_indices(Tensor self, int[" #n "] kernel_size, int[" #n "] stride=[], int[" #n        \
                 "] padding=0, int[" #n "] dilation=1, bool ceil_mode=False) -> (Tensor, Tensor)",                          \
       .doc = "The maximum of each window and its position in the input, counted over the spatial dimensions.",             \
-      .type = type_by_expand, .expand = max_pool<n>, .vjp = max_pool_vjp<n>}};                                             \
+      .type = type_by_expand, .expand = max_pool<n>, .vjp = max_pool_vjp<n>, .sample = samples}};                                             \
   static constexpr Op op_max_pool##n##d{{                                                                                  \
       .schema = "max_pool" #n "d(Tensor self, int[" #n "] kernel_size, int[" #n "] stride=[], int[" #n                     \
                 "] padding=0, int[" #n "] dilation=1, bool ceil_mode=False) -> Tensor",                                    \
       .doc = "The maximum of each window.",                                                                                \
       .expand = [](const Args& a) -> Vals {                                                                                \
         return {call(a.builder(), "max_pool" #n "d_with_indices", {a.raw(0), a.raw(1), a.raw(2), a.raw(3), a.raw(4), a.raw(5)})[0]}; \
-      }}};
+      }, .sample = samples}};
 MAX_POOL(1)
 MAX_POOL(2)
 MAX_POOL(3)
@@ -255,6 +257,7 @@ static constexpr Op op_max_pool2d_backward{{
     .doc = "The gradient of max_pool2d by its indices.",
     .expand = [](const Args& a) -> Vals { return {max_pool_gradient(Windows(a, a[1], max_pool_args(a, 2, 2)), a[1], a[0], a[7])}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 // --- average pooling: self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
@@ -303,15 +306,26 @@ static constexpr Op op_avg_pool1d{{
     .doc = "The mean of each window.",
     .expand = avg_pool<1>,
     .forms = Forms::out,
+    .sample = samples,
 }};
 #define AVG_POOL(n)                                                                                                        \
   static constexpr Op op_avg_pool##n##d{{                                                                                  \
       .schema = "avg_pool" #n "d(Tensor self, int[" #n "] kernel_size, int[" #n "] stride=[], int[" #n                     \
                 "] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",   \
       .doc = "The mean of each window; padding counts unless told otherwise.",                                             \
-      .expand = avg_pool<n>, .forms = Forms::out}};
+      .expand = avg_pool<n>, .forms = Forms::out, .sample = samples}};
 AVG_POOL(2)
 AVG_POOL(3)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("max_pool1d max_pool1d_with_indices", {"[2,3,8]:distinct, [3], [2], [1]", "[3,7]:distinct, [2]", "[1,2,9]:distinct, [3], [1], [0], [2], True"}).of("max_pool2d max_pool2d_with_indices", {"[2,3,5,6]:distinct, [2,2]", "[3,5,5]:distinct, [3,2], [2,1], [1,1], [1,1], True", "[1,2,7,7]:distinct, [2,2], [2,2], [0,0], [2,2]"}).of("max_pool3d max_pool3d_with_indices", {"[1,2,4,4,5]:distinct, [2,2,2]", "[2,4,4,4]:distinct, [2,3,2], [1,2,1], [0,1,0]"})
+      .of("max_pool2d_with_indices_backward", {"f32[1,2,2,2], f32[1,2,4,4]:distinct, [2,2], [2,2], [0,0], [1,1], False, i64[1,2,2,2]=0|2|8|10"})
+      .of("avg_pool1d", {"[2,3,8], [3], [2], [1]", "[3,7], [2], [2], [0], True, False"}).of("avg_pool2d", {"[2,3,5,6], [2,2]", "[3,5,5], [3,2], [2,1], [1,1], True, False", "[1,2,6,6], [2,2], [2,2], [0,0], False, True, 3"}).of("avg_pool3d", {"[1,2,4,4,5], [2,2,2]", "[2,4,4,4], [2,3,2], [1,2,1], [0,1,0], False, False"})
+      .refuses("max_pool1d max_pool1d_with_indices avg_pool1d", {"[8], [3]", "[2,3,8], [0]", "[2,3,8], [3], [0]", "[2,3,8], [3], [1], [2]", "[2,3,8], [9]", "[2,3,8], [3], [1], [-1]"}).refuses("max_pool2d max_pool2d_with_indices avg_pool2d", {"[5,6], [2,2]", "[2,3,5,6], [0,2]", "[2,3,5,6], [2,2], [1,0]", "[2,3,5,6], [2,2], [1,1], [2,2]", "[2,3,5,6], [7,7]"})
+      .refuses("max_pool3d max_pool3d_with_indices avg_pool3d", {"[5,6], [2,2,2]", "[1,2,4,4,5], [6,2,2]"}).refuses("max_pool2d_with_indices_backward", {"f32[1,2,2,2], f32[1,2,4,4], [2,2], [2,2], [0,0], [1,1], False, i64[1,2,3,3]=0", "f32[1,2,3,3], f32[1,2,4,4], [2,2], [2,2], [0,0], [1,1], False, i64[1,2,3,3]=0"});
+}
 
 static const Op* const pool_ops[] = {
     &op_max_pool1d_indices, &op_max_pool1d, &op_max_pool2d_indices, &op_max_pool2d, &op_max_pool3d_indices, &op_max_pool3d,

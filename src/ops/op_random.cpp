@@ -8,6 +8,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // [0, 1): 24 random bits for f32 and narrower, 53 for f64.
 Val uniform_values(Val state, const Dims& shape, DType d, int word) {
   const Val bits = random_bits(state, shape, word);
@@ -27,6 +29,11 @@ Val normal_values(Val state, const Dims& shape, DType d) {
   return cast(radius * map(Scalar::cos, v * (2 * M_PI)), d);
 }
 
+static void check_spread(const Args& a, int arg, bool zero) {
+  const double v = a.f(arg);
+  if (!(zero ? v >= 0 : v > 0))
+    a.error(cat("'", a.op().schema.params[size_t(arg)].name, "' is out of range"), cat(v), zero ? "0 or more" : "above 0");
+}
 static void check_probability(const Args& a, double p) {
   if (!(p >= 0 && p <= 1)) a.error("a probability must lie between 0 and 1", cat(p), "0 to 1");
 }
@@ -50,6 +57,7 @@ static constexpr Op op_dropout{{
     },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_native_dropout{{
     .schema = "native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)",
@@ -63,11 +71,13 @@ static constexpr Op op_native_dropout{{
       return {x * (cast(kept, x.dtype()) * (p == 1 ? 0 : 1 / (1 - p))), kept};
     },
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_native_dropout_backward{{
     .schema = "native_dropout_backward(Tensor grad_output, Tensor mask, float scale) -> Tensor",
     .doc = "grad_output * mask * scale.",
     .expand = [](const Args& a) -> Vals { return {a[0] * (cast(a[1], to_floating(a[0].dtype())) * a.f(2))}; },
+    .sample = samples,
 }};
 
 // One draw for each sample and channel.
@@ -89,6 +99,7 @@ static constexpr Op op_feature_dropout{{
     },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 // Dropped elements take the negative saturation value of selu; the result keeps mean and variance.
@@ -108,6 +119,7 @@ static constexpr Op op_alpha_dropout{{
     .expand = [](const Args& a) -> Vals { return {alpha_drop(a, a[0], a[0].shape(), a.f(1))}; },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_feature_alpha_dropout{{
     .schema = "feature_alpha_dropout(Tensor input, float p, bool train) -> Tensor",
@@ -118,6 +130,7 @@ static constexpr Op op_feature_alpha_dropout{{
     },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 static constexpr Op op_uniform_like{{
@@ -125,6 +138,7 @@ static constexpr Op op_uniform_like{{
     .doc = "Uniform numbers in [0, 1) in the shape and dtype of a tensor.",
     .expand = [](const Args& a) -> Vals { return {uniform_values(a.random_state(), a[0].shape(), a[0].dtype(), 0)}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 // --- new tensors: size, dtype, layout, device, pin_memory
@@ -157,6 +171,7 @@ static constexpr Op op_rand{{
     .expand = [](const Args& a) -> Vals { return {uniform_of(a, a.dims(0), float_type(a, 1, default_float))}; },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_randn{{
     .schema = "randn(SymInt[] size, *, " OPTIONS,
@@ -164,18 +179,21 @@ static constexpr Op op_randn{{
     .expand = [](const Args& a) -> Vals { return {normal_of_shape(a, a.dims(0), float_type(a, 1, default_float))}; },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_rand_like{{
     .schema = "rand_like(Tensor self, *, " LIKE_OPTIONS,
     .doc = "Uniform numbers in [0, 1) in the shape of self.",
     .expand = [](const Args& a) -> Vals { return {uniform_of(a, a[0].shape(), float_type(a, 1, a[0].dtype()))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_randn_like{{
     .schema = "randn_like(Tensor self, *, " LIKE_OPTIONS,
     .doc = "Normal numbers in the shape of self.",
     .expand = [](const Args& a) -> Vals { return {normal_of_shape(a, a[0].shape(), float_type(a, 1, a[0].dtype()))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 // Integers in [low, high): one word where the range fits it, else two.
@@ -198,24 +216,28 @@ static constexpr Op op_randint{{
     .doc = "Uniform integers in [0, high).",
     .expand = [](const Args& a) -> Vals { return {integers(a, a.dims(1), 0, a.i(0), a.dtype(2).value_or(DType::i64))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_randint_low{{
     .schema = "randint.low(SymInt low, SymInt high, SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
     .doc = "Uniform integers in [low, high).",
     .expand = [](const Args& a) -> Vals { return {integers(a, a.dims(2), a.i(0), a.i(1), a.dtype(3).value_or(DType::i64))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_randint_like{{
     .schema = "randint_like(Tensor self, SymInt high, *, " LIKE_OPTIONS,
     .doc = "Uniform integers in [0, high) in the shape and dtype of self.",
     .expand = [](const Args& a) -> Vals { return {integers(a, a[0].shape(), 0, a.i(1), a.dtype(2).value_or(a[0].dtype()))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_randint_like_low{{
     .schema = "randint_like.low_dtype(Tensor self, SymInt low, SymInt high, *, " LIKE_OPTIONS,
     .doc = "Uniform integers in [low, high) in the shape and dtype of self.",
     .expand = [](const Args& a) -> Vals { return {integers(a, a[0].shape(), a.i(1), a.i(2), a.dtype(3).value_or(a[0].dtype()))}; },
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 // --- distributions over a given tensor's shape
@@ -236,16 +258,19 @@ static constexpr Op op_uniform{{
     },
     .forms = Forms::both,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_normal{{
     .schema = "normal(Tensor self, float mean=0, float std=1, *, Generator? generator=None) -> Tensor",
     .doc = "Normal numbers in the shape of self.",
     .expand = [](const Args& a) -> Vals {
+      check_spread(a, 2, true);
       require_float(a, a[0], "self");
       return {cast_like(normal_values(a.random_state(), a[0].shape(), compute_dtype(a[0].dtype())) * a.f(2) + a.f(1), a[0])};
     },
     .forms = Forms::in_place,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static Vals normal_of(const Args& a, Val mean, Val std) {
   const Val both[] = {mean, std};
@@ -259,13 +284,16 @@ static constexpr Op op_normal_tt{{
     .expand = [](const Args& a) { return normal_of(a, a[0], a[1]); },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_normal_tf{{
     .schema = "normal.Tensor_float(Tensor mean, float std=1, *, Generator? generator=None) -> Tensor",
     .doc = "Normal numbers with a mean for each element.",
-    .expand = [](const Args& a) { return normal_of(a, a[0], like(a[0], a.f(1))); },
+    .expand = [](const Args& a) {
+      check_spread(a, 1, true); return normal_of(a, a[0], like(a[0], a.f(1))); },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_normal_ft{{
     .schema = "normal.float_Tensor(float mean, Tensor std, *, Generator? generator=None) -> Tensor",
@@ -273,47 +301,56 @@ static constexpr Op op_normal_ft{{
     .expand = [](const Args& a) { return normal_of(a, like(a[1], a.f(0)), a[1]); },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_normal_ff{{
     .schema = "normal.float_float(float mean, float std, SymInt[] size, *, Generator? generator=None, " OPTIONS,
     .doc = "Normal numbers.",
     .expand = [](const Args& a) -> Vals {
+      check_spread(a, 1, true);
       const DType d = float_type(a, 4, default_float);
       require(a, is_float(d), "random numbers need a float dtype", cat(d), "a float dtype");
       return {cast(normal_values(a.random_state(), a.dims(2), compute_dtype(d)) * a.f(1) + a.f(0), d)};
     },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_exponential{{
     .schema = "exponential(Tensor self, float lambd=1, *, Generator? generator=None) -> Tensor",
     .doc = "Numbers of the exponential distribution with rate lambd.",
     .expand = [](const Args& a) -> Vals {
+      check_spread(a, 1, false);
       require_float(a, a[0], "self");
       return {cast_like(log_val(open_unit(a)) * (-1 / a.f(1)), a[0])};
     },
     .forms = Forms::both,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_cauchy{{
     .schema = "cauchy(Tensor self, float median=0, float sigma=1, *, Generator? generator=None) -> Tensor",
     .doc = "Numbers of the Cauchy distribution.",
     .expand = [](const Args& a) -> Vals {
+      check_spread(a, 2, false);
       require_float(a, a[0], "self");
       return {cast_like(map(Scalar::tan, (unit(a) - 0.5) * M_PI) * a.f(2) + a.f(1), a[0])};
     },
     .forms = Forms::both,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_log_normal{{
     .schema = "log_normal(Tensor self, float mean=1, float std=2, *, Generator? generator=None) -> Tensor",
     .doc = "Numbers whose logarithm is normal.",
     .expand = [](const Args& a) -> Vals {
+      check_spread(a, 2, false);
       require_float(a, a[0], "self");
       return {cast_like(exp_val(normal_values(a.random_state(), a[0].shape(), compute_dtype(a[0].dtype())) * a.f(2) + a.f(1)), a[0])};
     },
     .forms = Forms::both,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_geometric{{
     .schema = "geometric(Tensor self, float p, *, Generator? generator=None) -> Tensor",
@@ -327,6 +364,7 @@ static constexpr Op op_geometric{{
     },
     .forms = Forms::both,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_bernoulli{{
     .schema = "bernoulli(Tensor self, *, Generator? generator=None) -> Tensor",
@@ -337,6 +375,7 @@ static constexpr Op op_bernoulli{{
     },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 static constexpr Op op_bernoulli_p{{
     .schema = "bernoulli.p(Tensor self, float p, *, Generator? generator=None) -> Tensor",
@@ -346,7 +385,21 @@ static constexpr Op op_bernoulli_p{{
       return {cast_like(random_keep(a.random_state(), a[0].shape(), a.f(1)), a[0])};
     },
     .effects = Effects::random,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("dropout feature_dropout alpha_dropout feature_alpha_dropout", {"[3,4], 0.5, True", "[3,4], 0.3, False", "[2,3,4], 0, True"}).of("native_dropout", {"[3,4], 0.5, True", "[3,4], 0.5, False"}).of("native_dropout_backward", {"[3,4], bool[3,4], 2"})
+      .refuses("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout", {"[3,4], 1.5, True", "[3,4], -0.1, True"})
+      .of("rand randn", {"[3,4]", "[], dtype=float64"}).refuses("rand randn", {"[-1]"}).of("randint", {"5, [3,4]", "3, [2], dtype=float32"}).refuses("randint", {"0, [3]", "-2, [3]"}).of("randint.low", {"2, 5, [3,4]"}).refuses("randint.low", {"5, 2, [3]"})
+      .of("randint_like", {"[3,4], 5"}).of("randint_like.low_dtype", {"[3,4], 2, 5"}).refuses("randint_like", {"[3], 0"}).refuses("randint_like.low_dtype", {"[3], 5, 2"})
+      .of("uniform", {"[3,4], 0, 2"}).refuses("uniform", {"[3], 2, 1"}).of("normal", {"[3,4], 1, 2"}).refuses("normal", {"[3], 0, -1"}).of("normal.Tensor_Tensor", {"[3,4], [4]:0.5..2"}).of("normal.Tensor_float", {"[3,4], 2"}).of("normal.float_Tensor", {"1, [3]:0.5..2"}).of("normal.float_float", {"1, 2, [3,4]"})
+      .refuses("normal.Tensor_float", {"[3,4], -1"}).refuses("normal.float_float", {"0, -1, [3]"}).of("exponential", {"[3,4], 2"}).refuses("exponential", {"[3], -1"}).of("cauchy", {"[3,4], 1, 2"}).refuses("cauchy", {"[3], 0, -1"}).of("log_normal", {"[3,4], 0, 1"}).refuses("log_normal", {"[3], 0, -1"})
+      .of("geometric", {"[3,4], 0.5"}).refuses("geometric", {"[3], 0", "[3], 1.5"}).of("bernoulli", {"[3,4]:0..1"}).of("bernoulli.p", {"[3,4], 0.3"}).refuses("bernoulli.p", {"[3], 1.5"}).of("prim::uniform", {"f32[3,4]"})
+      .of("rrelu", {"[3,4]", "[3,4], 0.1, 0.3, True"});
+}
 
 static const Op* const random_ops[] = {
     &op_dropout, &op_native_dropout, &op_native_dropout_backward, &op_feature_dropout, &op_alpha_dropout, &op_feature_alpha_dropout,

@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- helpers
 
 // A dim argument that is absent, one int or a list; the list form reads empty as all.
@@ -261,6 +263,8 @@ static Vals renorm_rule(const Args& a) {
   const Val x = wide(a[0]);
   const int d = a.dim(2, x.rank());
   if (x.rank() < 2) a.error("too few dimensions", cat(x.type()), "at least 2");
+  if (!(a.f(1) > 0)) a.error("the norm must be of a positive order", cat(a.f(1)), "above 0");
+  if (a.is_static_number(3) && !(a.f(3) >= 0)) a.error("the largest norm may not be negative", cat(a.f(3)), "0 or more");
   Ints others;
   for (int k = 0; k < x.rank(); ++k) if (k != d) others.push_back(k);
   const Val n = vector_norm(a, x, a.f(1), others, true), most = broadcast_to(cast(a[3], n.dtype()), n.shape());
@@ -271,7 +275,7 @@ static Vals renorm_rule(const Args& a) {
 // --- records
 
 #define REDUCTION(id, schema_text, text, rule, fixed) \
-  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .static_args = fixed}};
+  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .static_args = fixed, .sample = samples}};
 #define DTYPE "ScalarType? dtype=None"
 #define EACH_REDUCTION(X)                                                                                                    \
   X(sum, "sum(Tensor self, *, " DTYPE ") -> Tensor", "The sum of all elements; of integers in int64.", (sum_rule<-1, -1, 1>), 0) \
@@ -309,7 +313,7 @@ static Vals renorm_rule(const Args& a) {
   X(norm_dims, "norm.ScalarOpt_dim(Tensor self, Scalar? p, int[1] dim, bool keepdim=False) -> Tensor", "The p-norm along dimensions.", (norm_rule<2, 3, -1>), 2) \
   X(norm_dims_dtype, "norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, *, ScalarType dtype) -> Tensor", "The p-norm along dimensions.", (norm_rule<2, 3, 4>), 2) \
   X(dist, "dist(Tensor self, Tensor other, Scalar p=2) -> Tensor", "The p-norm of the difference.", dist_rule, 4)            \
-  X(renorm, "renorm(Tensor self, Scalar p, int dim, Scalar maxnorm) -> Tensor", "Slices along dim, scaled down to a norm of at most maxnorm.", renorm_rule, 2)
+  X(renorm, "renorm(Tensor self, Scalar p, int dim, Scalar maxnorm) -> Tensor", "Slices along dim, scaled down to a norm of at most maxnorm.", renorm_rule, 0xa)
 EACH_REDUCTION(REDUCTION)
 
 #define MOMENTS(name, root)                                                                                                \
@@ -325,6 +329,25 @@ EACH_REDUCTION(REDUCTION)
             #name " and mean along dimensions.", (variance_rule<2, root, true>), 0)
 MOMENTS(var, false)
 MOMENTS(std, true)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("sum mean prod", {"[2,3]:0.5..2", "[]", "[2,3,4]:0.5..1.5, dtype=float64"}).of("sum.dim_IntList mean.dim", {"[2,3], [1]", "[2,3,4], [0,2], True", "[2,3], None", "[4], [-1], dtype=float64"})
+      .of("prod.dim_int", {"[2,3]:0.5..2, 1", "[2,3]:0.5..2, 0, True"}).of("nansum nanmean", {"[2,3]", "[2,4]=1|nan|2|0.5!, [1]", "[2,3], [0], True"})
+      .of("count_nonzero", {"[2,3]:-1..1", "[2,3]:-1..1, 1"}).of("count_nonzero.dim_IntList", {"[2,3]:-1..1, [0,1]"})
+      .of("sum_to_size", {"[2,3], [1,3]", "[2,3,4], [3,1]"}).refuses("sum_to_size", {"[2,3], [2,2]", "[3], [2,3]"})
+      .of("all.dim any.dim", {"[2,3]:0..1, 1", "[2,3]:0..1, 0, True"}).of("all.dims any.dims", {"[2,3]:0..1, [0,1]", "[2,3]:0..1", "[2,3]:0..1, [1], True"})
+      .of("amax amin", {"[2,3]:distinct, [1]", "[2,3,4]:distinct, [0,2], True", "[4]:distinct"}).of("max min", {"[2,3]:distinct", "[]"}).of("max.dim min.dim", {"[2,3]:distinct, 1", "[2,3]:distinct, 0, True", "[4]=1|3|3|2!, 0"})
+      .refuses("amax amin max min", {"[0]"}).refuses("max.dim min.dim", {"[0,2], 0", "[2,3], 2"}).of("argmax argmin", {"[2,3]:distinct", "[2,3]:distinct, 1", "[2,3]:distinct, 0, True", "[4]=1|3|3|2"})
+      .refuses("argmax argmin", {"[0]", "[2,3], 2"}).of("aminmax", {"[2,3]:distinct", "[2,3]:distinct, dim=1", "[2,3]:distinct, dim=0, keepdim=True"})
+      .of("logsumexp special_logsumexp", {"[2,3], [1]", "[2,3,4], [0,2], True"}).of("linalg_vector_norm", {"[2,3]", "[2,3], 1, [1]", "[2,3]:distinct, inf, [0], True", "[4], 3"})
+      .of("norm.Scalar", {"[2,3]", "[4], 3", "[4], 1"}).of("norm.ScalarOpt_dtype", {"[2,3], 2, dtype=float64"}).of("norm.ScalarOpt_dim", {"[2,3], 2, [1]", "[2,3], 3, [0], True"}).of("norm.ScalarOpt_dim_dtype", {"[2,3], 2, [1], False, dtype=float64"})
+      .of("dist", {"[2,3], [3]", "[4], [4], 1"}).of("renorm", {"[3,4], 2, 0, 1", "[3,4], 1, 1, 2.5"}).refuses("renorm", {"[3,4], -1, 0, 1", "[3], 2, 0, 1", "[3,4], 2, 2, 1", "[3,4], 2, 0, -1"})
+      .of("var std var_mean std_mean", {"[2,3]", "[5], False"}).of("var.dim std.dim var_mean.dim std_mean.dim", {"[3,4], [1]", "[3,4], [0], False, True", "[3,4], None"})
+      .of("var.correction std.correction var_mean.correction std_mean.correction", {"[3,4], [1], correction=0", "[3,4], [0], correction=2, keepdim=True", "[5]"})
+      .refuses("sum.dim_IntList mean.dim", {"[2,3], [2]", "[2,3], [0,0]"}).refuses("logsumexp special_logsumexp", {"[2,3], [2]", "[2,3], [0,0]"});
+}
 
 static const Op* const reduction_ops[] = {
 #define LIST(id, ...) &op_##id,

@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 enum class Kind { nearest, nearest_exact, linear, cubic };
 }  // namespace
@@ -118,6 +120,9 @@ static NewSize sized_target(const Args& a, int n, int scale_arg) {
 }
 
 static Vals resampled(const Args& a, int n, const NewSize& t, Kind kind, bool align, bool antialias = false) {
+  for (int s = 0; s < n; ++s)
+    if (!dim_lt(0, t.size[s]) || dim_eq(a[0].size(2 + s), 0))
+      a.error("input and output need elements along every spatial dimension", cat(shape_of(a[0]), " to ", shape_text(t.size)), "sizes above 0");
   const bool exact = kind == Kind::nearest || kind == Kind::nearest_exact;
   if (!exact) require(a, is_float(a[0].dtype()) || a[0].dtype() == DType::u8, "interpolation needs a float dtype", cat(a[0].dtype()));
   const bool bytes = !exact && a[0].dtype() == DType::u8;
@@ -137,20 +142,20 @@ static Vals resampled(const Args& a, int n, const NewSize& t, Kind kind, bool al
   static constexpr Op op_##name##n##d_vec{{                                                                             \
       .schema = #name #n "d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor",                \
       .doc = text,                                                                                                      \
-      .expand = [](const Args& a) { return resampled(a, n, target_of(a, n, 1, 2), kind, false); }}};                    \
+      .expand = [](const Args& a) { return resampled(a, n, target_of(a, n, 1, 2), kind, false); }, .sample = samples}};                    \
   static constexpr Op op_##name##n##d{{                                                                                 \
       .schema = #name #n "d(Tensor self, SymInt[" #n "] output_size, " scales ") -> Tensor",                            \
       .doc = text,                                                                                                      \
-      .expand = [](const Args& a) { return resampled(a, n, sized_target(a, n, 2), kind, false); }, .forms = Forms::out}};
+      .expand = [](const Args& a) { return resampled(a, n, sized_target(a, n, 2), kind, false); }, .forms = Forms::out, .sample = samples}};
 #define UPSAMPLE_SMOOTH(name, n, kind, aa, scales, text)                                                                \
   static constexpr Op op_##name##_vec{{                                                                                 \
       .schema = #name ".vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor", \
       .doc = text,                                                                                                      \
-      .expand = [](const Args& a) { return resampled(a, n, target_of(a, n, 1, 3), kind, a.b(2), aa); }}};               \
+      .expand = [](const Args& a) { return resampled(a, n, target_of(a, n, 1, 3), kind, a.b(2), aa); }, .sample = samples}};               \
   static constexpr Op op_##name{{                                                                                       \
       .schema = #name "(Tensor self, SymInt[" #n "] output_size, bool align_corners, " scales ") -> Tensor",            \
       .doc = text,                                                                                                      \
-      .expand = [](const Args& a) { return resampled(a, n, sized_target(a, n, 3), kind, a.b(2), aa); }, .forms = Forms::out}};
+      .expand = [](const Args& a) { return resampled(a, n, sized_target(a, n, 3), kind, a.b(2), aa); }, .forms = Forms::out, .sample = samples}};
 #define SCALES1 "float? scales=None"
 #define SCALES2 "float? scales_h=None, float? scales_w=None"
 #define SCALES3 "float? scales_d=None, float? scales_h=None, float? scales_w=None"
@@ -166,6 +171,16 @@ UPSAMPLE_SMOOTH(upsample_trilinear3d, 3, Kind::linear, false, SCALES3, "Linear i
 UPSAMPLE_SMOOTH(upsample_bicubic2d, 2, Kind::cubic, false, SCALES2, "Cubic interpolation in both dimensions.")
 UPSAMPLE_SMOOTH(_upsample_bilinear2d_aa, 2, Kind::linear, true, SCALES2, "Linear interpolation that averages when it shrinks.")
 UPSAMPLE_SMOOTH(_upsample_bicubic2d_aa, 2, Kind::cubic, true, SCALES2, "Cubic interpolation that averages when it shrinks.")
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("upsample_nearest1d.vec _upsample_nearest_exact1d.vec", {"[1,2,4], [7], None", "[1,2,5], None, [1.5]"}).of("upsample_nearest1d _upsample_nearest_exact1d", {"[1,2,4], [7]", "[2,1,5], [3], 0.6"}).of("upsample_nearest2d.vec _upsample_nearest_exact2d.vec", {"[1,2,3,4], [5,3], None", "[1,2,3,4], None, [2,1.5]"}).of("upsample_nearest2d _upsample_nearest_exact2d", {"[1,2,3,4], [5,3]"})
+      .of("upsample_nearest3d.vec _upsample_nearest_exact3d.vec", {"[1,1,2,3,3], [3,2,4], None"}).of("upsample_nearest3d _upsample_nearest_exact3d", {"[1,1,2,3,3], [3,2,4]"}).of("upsample_linear1d.vec", {"[1,2,4], [7], False, None", "[1,2,5], None, True, [1.5]"}).of("upsample_linear1d", {"[1,2,4], [7], False", "[2,1,5], [3], True"})
+      .of("upsample_bilinear2d.vec upsample_bicubic2d.vec _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec", {"[1,2,4,5], [6,3], False, None", "[1,2,4,4], None, True, [1.5,0.75]"}).of("upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa", {"[1,2,4,5], [6,3], False", "[1,2,4,4], [3,6], True"}).of("upsample_trilinear3d.vec", {"[1,1,2,3,4], [3,2,5], False, None"}).of("upsample_trilinear3d", {"[1,1,2,3,4], [3,2,5], True"})
+      .refuses("upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec _upsample_nearest_exact1d.vec _upsample_nearest_exact2d.vec _upsample_nearest_exact3d.vec", {"[1,2,4], None, None", "[4], [7], None", "[1,2,4], [0], None"}).refuses("upsample_nearest1d upsample_nearest2d upsample_nearest3d", {"[4], [7]", "[1,2,4], [-3]"})
+      .refuses("upsample_bilinear2d upsample_bicubic2d upsample_linear1d upsample_trilinear3d", {"[4], [7], False", "[1,2,4,4], [0,3], False"});
+}
 
 static const Op* const resample_ops[] = {
     &op_upsample_nearest1d_vec, &op_upsample_nearest1d, &op_upsample_nearest2d_vec, &op_upsample_nearest2d, &op_upsample_nearest3d_vec,

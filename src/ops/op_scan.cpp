@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 static DType running_dtype(const Args& a, int dtype, DType of) {
   return a.dtype(dtype).value_or(is_float(of) || is_complex(of) ? of : DType::i64);
 }
@@ -52,8 +54,15 @@ static Vals logcumsumexp_rule(const Args& a) {
   X(cummin, "cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)", "The smallest so far and its latest position.", running_extreme<false>, Forms::out) \
   X(logcumsumexp, "logcumsumexp(Tensor self, int dim) -> Tensor", "The logarithm of running sums of exp.", logcumsumexp_rule, Forms::out)
 #define SCAN(id, schema_text, text, rule, which) \
-  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = which}};
+  static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = which, .sample = samples}};
 EACH_SCAN(SCAN)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("cumsum cumprod logcumsumexp", {"[2,3]:0.5..2, 1", "[2,3]:0.5..2, 0", "[]:1..2, 0"}).of("cummax cummin", {"[2,4]:distinct, 1", "[4,2]:distinct, 0"})
+      .refuses("cumsum cumprod logcumsumexp cummax cummin", {"[2,3], 2", "[2,3], -3"});
+}
 
 static const Op* const scan_ops[] = {
 #define LIST(id, ...) &op_##id,

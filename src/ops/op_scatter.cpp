@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 double lowest_of(DType d) {
   switch (d) {
     case DType::boolean: case DType::u8: return 0;
@@ -114,36 +116,42 @@ static constexpr Op op_scatter{{
     .doc = "self with src written at index along dim; the last of several writes to one place stays.",
     .expand = [](const Args& a) { return scatter_src(a, {}, true); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_scatter_value{{
     .schema = "scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
     .doc = "self with value written at index along dim.",
     .expand = [](const Args& a) { return scatter_value(a, {}); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_scatter_reduce_src{{
     .schema = "scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor",
     .doc = "self with src added ('add') or multiplied ('multiply') in at index along dim.",
     .expand = [](const Args& a) { return scatter_src(a, a.s(4), true); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_scatter_reduce_value{{
     .schema = "scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor",
     .doc = "self with value added ('add') or multiplied ('multiply') in at index along dim.",
     .expand = [](const Args& a) { return scatter_value(a, a.s(4)); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_scatter_add{{
     .schema = "scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
     .doc = "self with src added in at index along dim, in order.",
     .expand = [](const Args& a) { return scatter_src(a, "add", true); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_scatter_reduce{{
     .schema = "scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor",
     .doc = "src reduced into self at index along dim: sum, prod, mean, amax or amin; without include_self the old values do not count.",
     .expand = [](const Args& a) { return scatter_src(a, a.s(4), a.b(5)); },
     .forms = Forms::both,
+    .sample = samples,
 }};
 
 // --- self, dim, index (a vector), source: whole slices along dim
@@ -177,6 +185,7 @@ static constexpr Op op_index_add{{
       return finish(a, scatter(r.base, {r.index}, {r.dim}, cast_like(r.values * a[4], r.values), ScatterMode::add));
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_index_copy{{
     .schema = "index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor",
@@ -186,6 +195,7 @@ static constexpr Op op_index_copy{{
       return finish(a, scatter(r.base, {r.index}, {r.dim}, r.values, ScatterMode::set));
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_index_reduce{{
     .schema = "index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor",
@@ -195,6 +205,7 @@ static constexpr Op op_index_reduce{{
       return finish(a, scatter_reduce(a, r.base, {r.index}, {r.dim}, r.values, a.s(4), a.b(5)));
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 // By a mask of the dimension, so that a place that index names twice counts once in the gradient of value.
 static Vals index_fill(const Args& a, Val value) {
@@ -211,12 +222,14 @@ static constexpr Op op_index_fill{{
     .doc = "self with value in the slices along dim that index names.",
     .expand = [](const Args& a) { return index_fill(a, a[3]); },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_index_fill_tensor{{
     .schema = "index_fill.int_Tensor(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
     .doc = "self with value (a tensor without dimensions) in the slices along dim that index names.",
     .expand = [](const Args& a) { return index_fill(a, a[3]); },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 static constexpr Op op_put{{
     .schema = "put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
@@ -229,7 +242,19 @@ static constexpr Op op_put{{
       return finish(a, scatter(reshape(x, {x.numel()}), {reshape(index, {n})}, {0}, reshape(source, {n}), a.b(3) ? ScatterMode::add : ScatterMode::set));
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("scatter.src", {"[4,3], 0, i64[2,3]=0|1|2|3|3|0, [2,3]", "[3,4], 1, i64[3,2]=0|1|2|3|1|0, [3,2]"}).of("scatter_add", {"[4,3], 0, i64[2,3]:0..3, [2,3]", "[3,4], 1, i64[3,2]:0..3, [3,2]"}).of("scatter.value", {"[4,3], 0, i64[2,3]:0..3, 1.5"}).of("scatter.reduce", {"[4,3], 0, i64[2,3]:0..3, [2,3], reduce='add'", "[4,3], 0, i64[2,3]=0|1|2|3|3|0, [2,3], reduce='multiply'"}).of("scatter.value_reduce", {"[4,3], 0, i64[2,3]:0..3, 2, reduce='add'", "[4,3], 0, i64[2,3]:0..3, 2, reduce='multiply'"})
+      .of("scatter_reduce.two", {"[4,3], 0, i64[2,3]:0..3, [2,3], 'sum'", "[4,3], 0, i64[2,3]:0..3, [2,3]:0.5..2, 'prod'", "[4,3], 0, i64[2,3]:0..3, [2,3], 'amax', include_self=False", "[4,3], 0, i64[2,3]:0..3, [2,3], 'mean'", "[4,3], 0, i64[2,3]:0..3, [2,3], 'amin'"}).of("index_add", {"[4,3], 0, i64[2]:0..3, [2,3]", "[4,3], 1, i64[2]:0..2, [4,2], alpha=2"}).of("index_copy", {"[4,3], 0, i64[2]=1|3, [2,3]"})
+      .of("index_reduce", {"[4,3], 0, i64[2]=1|3, [2,3]:0.5..2, 'prod'", "[4,3], 0, i64[2]:0..3, [2,3], 'amax'", "[4,3], 0, i64[2]:0..3, [2,3], 'mean', include_self=False"}).of("index_fill.int_Scalar", {"[4,3], 0, i64[2]:0..3, 1.5"}).of("index_fill.int_Tensor", {"[4,3], 1, i64[2]:0..2, []"}).of("put", {"[4,3], i64[3]=0|5|7, [3]", "[4,3], i64[3]=0|5|0, [3], True"})
+      .refuses("scatter.src scatter_add", {"[4,3], 0, i64[2,3]=9, [2,3]", "[4,3], 2, i64[2,3]:0..2, [2,3]", "[4,3], 0, i64[2]:0..3, [2,3]", "[4,3], 0, i64[2,3]:0..3, [1,3]", "[4,3], 0, [2,3], [2,3]"}).refuses("scatter.value", {"[4,3], 0, i64[2,3]=9, 1", "[4,3], 2, i64[2,3]:0..2, 1"}).refuses("scatter.reduce", {"[4,3], 0, i64[2,3]:0..3, [2,3], reduce='best'"}).refuses("scatter.value_reduce", {"[4,3], 0, i64[2,3]:0..3, 2, reduce='best'"}).refuses("scatter_reduce.two", {"[4,3], 0, i64[2,3]:0..3, [2,3], 'best'", "[4,3], 0, i64[2,3]=9, [2,3], 'sum'"})
+      .refuses("index_add index_copy", {"[4,3], 0, i64[2]=1|9, [2,3]", "[4,3], 2, i64[2]:0..1, [2,3]", "[4,3], 0, i64[2]:0..3, [3,3]", "[4,3], 0, i64[2,2]:0..3, [2,3]"}).refuses("index_reduce", {"[4,3], 0, i64[2]:0..3, [2,3], 'best'"}).refuses("index_fill.int_Scalar", {"[4,3], 0, i64[2]=9, 1", "[4,3], 2, i64[2]:0..2, 1"}).refuses("index_fill.int_Tensor", {"[4,3], 0, i64[2]=9, []", "[4,3], 0, i64[2]:0..2, [2]"}).refuses("put", {"[4,3], i64[3]=99, [3]", "[4,3], i64[3]:0..3, [2]", "[4,3], [3], [3]"})
+      .no_gradients("scatter.value_reduce");
+}
 
 static const Op* const scatter_ops[] = {
     &op_scatter, &op_scatter_value, &op_scatter_reduce_src, &op_scatter_reduce_value, &op_scatter_add, &op_scatter_reduce, &op_index_add,

@@ -10,6 +10,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- searchsorted
 
 // sequence[..., n] sorted, values[..., m] or any shape for a vector sequence; both of one dtype
@@ -44,6 +46,7 @@ static constexpr Op op_search{{
       out.push_back(t);
     },
     .reference = searchsorted_reference,
+    .sample = samples,
 }};
 Val search_sorted(Val sequence, Val values, bool right) {
   const Val both[] = {sequence, values};
@@ -80,22 +83,26 @@ static constexpr Op op_searchsorted{{
     .doc = "Where each value would be put into the sorted last dimension of sorted_sequence.",
     .expand = searchsorted,
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_searchsorted_scalar{{
     .schema = "searchsorted.Scalar(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? side=None, Tensor? sorter=None) -> Tensor",
     .doc = "Where a number would be put into a sorted vector.",
     .expand = searchsorted,
+    .sample = samples,
 }};
 static constexpr Op op_bucketize{{
     .schema = "bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor",
     .doc = "The number of the bucket between sorted boundaries that each value falls into.",
     .expand = [](const Args& a) -> Vals { return {searched(a, a[1], a[0], a.b(2), a.b(3))}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_bucketize_scalar{{
     .schema = "bucketize.Scalar(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor",
     .doc = "The number of the bucket between sorted boundaries that a number falls into.",
     .expand = [](const Args& a) -> Vals { return {searched(a, a[1], a[0], a.b(2), a.b(3))}; },
+    .sample = samples,
 }};
 
 // --- isin
@@ -113,16 +120,19 @@ static constexpr Op op_isin{{
     .doc = "Is each element among test_elements?",
     .expand = [](const Args& a) -> Vals { return {is_in(a[0], a[1], a.b(3))}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_isin_ts{{
     .schema = "isin.Tensor_Scalar(Tensor elements, Scalar test_element, *, bool assume_unique=False, bool invert=False) -> Tensor",
     .doc = "Is each element equal to test_element?",
     .expand = [](const Args& a) -> Vals { return {is_in(a[0], a[1], a.b(3))}; },
+    .sample = samples,
 }};
 static constexpr Op op_isin_st{{
     .schema = "isin.Scalar_Tensor(Scalar element, Tensor test_elements, *, bool assume_unique=False, bool invert=False) -> Tensor",
     .doc = "Is a number among test_elements?",
     .expand = [](const Args& a) -> Vals { return {is_in(a[0], a[1], a.b(3))}; },
+    .sample = samples,
 }};
 
 // --- histograms
@@ -140,7 +150,7 @@ static Val histogram(Val x, Val weight, int64_t bins, Val lo, Val hi) {
   return scatter(full(*x.g, {bins}, x.dtype(), 0), {bin}, {0}, where(inside, w, like(w, 0)), ScatterMode::add);
 }
 static std::pair<Val, Val> data_range(Val x, double lo, double hi) {
-  if (lo != hi || x.numel().is(0)) return {like(x, lo), like(x, lo == hi ? lo + 1 : hi)};
+  if (lo != hi || dim_eq(x.numel(), 0)) return {like(x, lo), like(x, lo == hi ? lo + 1 : hi)};
   return {reduce(x, all_dims(x.rank()), "min"), reduce(x, all_dims(x.rank()), "max")};
 }
 static constexpr Op op_histc{{
@@ -149,6 +159,7 @@ static constexpr Op op_histc{{
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0];
       require(a, a.i(1) > 0, "bins must be positive", cat(a.i(1)));
+      require(a, a.f(2) <= a.f(3), "max is below min", cat(a.f(2), " to ", a.f(3)));
       auto [lo, hi] = data_range(x, a.f(2), a.f(3));
       if (a.f(2) == a.f(3)) {
         const Val same = equal(lo, hi);
@@ -159,6 +170,7 @@ static constexpr Op op_histc{{
     },
     .forms = Forms::out,
     .static_args = 0xc,
+    .sample = samples,
 }};
 static constexpr Op op_histogram{{
     .schema = "histogram.bin_ct(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor, Tensor)",
@@ -167,8 +179,11 @@ static constexpr Op op_histogram{{
       const Val x = a[0];
       require_float(a, x, "self");
       const int64_t bins = a.i(1);
+      require(a, bins > 0, "bins must be positive", cat(bins));
       double range[2] = {0, 0};
+      if (a.has(2)) require(a, a.raw(2).count == 2, "the range needs two ends", cat(a.raw(2).count), "2 numbers");
       if (a.has(2)) for (int k = 0; k < 2; ++k) range[k] = a.raw(2).list[k].kind == ArgKind::real ? a.raw(2).list[k].real : double(a.raw(2).list[k].as_dim().value());
+      require(a, range[0] <= range[1], "the range ends before it begins", cat(range[0], " to ", range[1]));
       auto [lo, hi] = data_range(x, range[0], range[1]);
       const Val same = equal(lo, hi), low = where(same, lo - 0.5, lo), high = where(same, hi + 0.5, hi);
       Val h = histogram(x, a.optional(3), bins, low, high);
@@ -178,6 +193,7 @@ static constexpr Op op_histogram{{
       if (a.b(4)) h = h / (sum(h, {0}) * width);
       return {h, edges};
     },
+    .sample = samples,
 }};
 
 // --- sizes that depend on data
@@ -193,6 +209,11 @@ static constexpr Op op_bincount{{
     },
     .reference = [](HostCall& c) {
       const HostTensor& x = c.tensor(0);
+      if (x.shape.size() != 1 || is_float(x.dtype) || is_complex(x.dtype) || is_bool(x.dtype))
+        fail(ErrorCode::invalid_argument, {.op = "bincount", .fact = "the input must be a vector of integers", .got = cat(x.dtype, " of rank ", x.shape.size()), .expected = "a vector of integers"});
+      if (c.has(1) && c.tensor(1).shape != x.shape)
+        fail(ErrorCode::invalid_argument, {.op = "bincount", .fact = "there must be a weight for every number", .got = cat("[", join(c.tensor(1).shape, ","), "]"), .expected = cat("[", join(x.shape, ","), "]")});
+      if (c.i(2) < 0) fail(ErrorCode::invalid_argument, {.op = "bincount", .fact = "minlength is negative", .got = cat(c.i(2)), .expected = "0 or more"});
       std::vector<int64_t> v;
       with_values(x, [&](auto* p) { for (int64_t i = 0; i < x.numel(); ++i) v.push_back(int64_t(p[i])); });
       int64_t n = c.i(2);
@@ -214,6 +235,7 @@ static constexpr Op op_bincount{{
       c.out[0] = out;
     },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 
 static void nonzero_reference(HostCall& c) {
@@ -247,6 +269,7 @@ static constexpr Op op_nonzero{{
     .type = positions_type,
     .reference = nonzero_reference,
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_argwhere{{
     .schema = "argwhere(Tensor self) -> Tensor",
@@ -254,6 +277,7 @@ static constexpr Op op_argwhere{{
     .type = positions_type,
     .reference = nonzero_reference,
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static void nonzero_columns(HostCall& c) {
   HostCall rows;
@@ -282,6 +306,7 @@ static constexpr Op op_nonzero_numpy{{
     .type = columns_type,
     .reference = nonzero_columns,
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_where{{
     .schema = "where(Tensor condition) -> Tensor[]",
@@ -289,6 +314,7 @@ static constexpr Op op_where{{
     .type = columns_type,
     .reference = nonzero_columns,
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_masked_select{{
     .schema = "masked_select(Tensor self, Tensor mask) -> Tensor",
@@ -322,6 +348,7 @@ static constexpr Op op_masked_select{{
     },
     .reference = [](HostCall& c) {
       const HostTensor &x = c.tensor(0), &m = c.tensor(1);
+      if (!is_bool(m.dtype)) fail(ErrorCode::invalid_argument, {.op = "masked_select", .fact = "the mask must be bool", .got = cat(m.dtype), .expected = "bool"});
       const size_t rank = std::max(x.shape.size(), m.shape.size());
       Ints shape(rank), sx(rank, 0), sm(rank, 0);
       int64_t nx = 1, nm = 1, total = 1;
@@ -352,6 +379,7 @@ static constexpr Op op_masked_select{{
       c.out[0] = out;
     },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_repeats{{
     .schema = "repeat_interleave.Tensor(Tensor repeats, *, SymInt? output_size=None) -> Tensor",
@@ -364,6 +392,8 @@ static constexpr Op op_repeats{{
     },
     .reference = [](HostCall& c) {
       const HostTensor& r = c.tensor(0);
+      if (r.shape.size() != 1 || (r.dtype != DType::i64 && r.dtype != DType::i32))
+        fail(ErrorCode::invalid_argument, {.op = "repeat_interleave", .fact = "repeats must be a vector of int32 or int64", .got = cat(r.dtype, " of rank ", r.shape.size()), .expected = "a vector of integers"});
       std::vector<int64_t> v;
       with_values(r, [&](auto* p) {
         for (int64_t i = 0; i < r.numel(); ++i) {
@@ -379,6 +409,7 @@ static constexpr Op op_repeats{{
       c.out[0] = out;
     },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 
 static void repeat_reference(HostCall& c) {
@@ -434,6 +465,7 @@ static constexpr Op op_repeat_interleave{{
     },
     .reference = repeat_reference,
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_repeat_interleave_int{{
     .schema = "repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor",
@@ -446,7 +478,18 @@ static constexpr Op op_repeat_interleave_int{{
       shape[d] = shape[d] * a.d(1);
       return {reshape(expand_at(x, d + 1, a.d(1)), shape)};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("searchsorted.Tensor", {"[5]:sorted, [2,3]", "[2,5]:sorted, [2,3], right=True", "[5]:sorted, [4], out_int32=True, side='right'"}).of("searchsorted.Scalar", {"[5]:sorted, 1.5"}).of("bucketize.Tensor", {"[2,3], [5]:sorted", "[4], [3]:sorted, right=True"}).of("bucketize.Scalar", {"1.5, [5]:sorted"}).of("prim::search", {"f32[5]:sorted, f32[4], False"}).refuses("searchsorted.Tensor", {"[2,5]:sorted, [3,3]", "[5]:sorted, [2], side='best'", "[], [2]"}).refuses("bucketize.Tensor", {"[4], [2,2]"})
+      .of("isin.Tensor_Tensor", {"[2,3]:0..3, [4]:0..3", "[5]:0..3, [2]:0..3, invert=True"}).of("isin.Tensor_Scalar", {"[5]:0..3, 2"}).of("isin.Scalar_Tensor", {"2, [5]:0..3"}).of("histc", {"[8], 4, -2, 2", "[8], 3"}).of("histogram.bin_ct", {"[8], 4", "[8], 3, range=[-2,2], weight=[8]:0..1, density=True"}).refuses("histc", {"[8], 0", "[8], 4, 2, -2"}).refuses("histogram.bin_ct", {"[8], 0", "[8], 3, range=[2,-2]"})
+      .of("bincount", {"i64[6]:0..4", "i64[6]:0..4, [6]", "u8[4]:0..3, None, 8"}).refuses("bincount", {"i64[3]=1|-1|0", "[3]", "i64[2,2]:0..1", "i64[3]:0..2, [2]"}).of("nonzero argwhere nonzero_numpy", {"[2,3]:-1..1", "[5]:-1..1"}).of("where", {"[2,3]:-1..1"}).of("masked_select", {"[2,3], bool[2,3]", "[2,3], bool[3]"}).refuses("masked_select", {"[2,3], bool[4]", "[2,3], [2,3]"})
+      .of("repeat_interleave.Tensor", {"i64[4]:0..3"}).of("repeat_interleave.self_Tensor", {"[4,2], i64[4]:0..3, 0", "[2,2], i64[4]:0..2"}).of("repeat_interleave.self_int", {"[2,3], 2", "[2,3], 3, 1"}).refuses("repeat_interleave.self_Tensor", {"[4,2], i64[3]:0..3, 0", "[4,2], i64[4]=-1, 0", "[4,2], [4], 0"}).refuses("repeat_interleave.self_int", {"[2,3], -1", "[2,3], 2, 2"}).refuses("repeat_interleave.Tensor", {"i64[2]=1|-1", "i64[2,2]:0..1", "[3]"})
+      .no_gradients("histc histogram.bin_ct");
+}
 
 static const Op* const search_ops[] = {
     &op_search, &op_searchsorted, &op_searchsorted_scalar, &op_bucketize, &op_bucketize_scalar, &op_isin, &op_isin_ts, &op_isin_st,

@@ -7,6 +7,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- segment_reduce: data, reduce, lengths, indices, offsets, axis, unsafe, initial
 
 static constexpr Op op_segment_reduce{{
@@ -57,6 +59,7 @@ static constexpr Op op_segment_reduce{{
       return {cast_like(r, x)};
     },
     .static_args = 1 << 7,
+    .sample = samples,
 }};
 
 // --- embedding_bag: weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset, padding_idx
@@ -98,17 +101,21 @@ static constexpr Op op_embedding_bag_padding{{
               "Tensor? per_sample_weights, bool include_last_offset, SymInt? padding_idx) -> (Tensor, Tensor, Tensor, Tensor)",
     .doc = "Rows of weight by index, each bag of them reduced (mode 0 sum, 1 mean, 2 max); also the bag of each index and the bags' sizes.",
     .expand = embedding_bag,
+    .sample = samples,
 }};
 static constexpr Op op_embedding_bag{{
     .schema = "embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, "
               "Tensor? per_sample_weights=None, bool include_last_offset=False) -> (Tensor, Tensor, Tensor, Tensor)",
     .doc = "Rows of weight by index, each bag of them reduced (mode 0 sum, 1 mean, 2 max); also the bag of each index and the bags' sizes.",
     .expand = embedding_bag,
+    .sample = samples,
 }};
 static constexpr Op op_embedding_renorm{{
     .schema = "embedding_renorm(Tensor self, Tensor indices, float max_norm, float norm_type) -> Tensor",
     .doc = "The rows of self that indices name, scaled down to norm max_norm where they are longer.",
     .expand = [](const Args& a) -> Vals {
+      require_real(a, a[0], "self");
+      require(a, a[0].rank() == 2, "self must be a matrix", shape_of(a[0]));
       const Val w = widen(a[0]), index = index_values(a, 1);
       const double p = a.f(3);
       const Dim n = index.numel();
@@ -122,6 +129,7 @@ static constexpr Op op_embedding_renorm{{
       return {cast_like(where(too_long, w * (like(norm, a.f(2)) / (norm + 1e-7)), w), a[0])};
     },
     .forms = Forms::in_place,
+    .sample = samples,
 }};
 
 // --- sampling
@@ -133,6 +141,7 @@ static constexpr Op op_multinomial{{
       const Val given = widen(a[0]);
       require_float(a, a[0], "self");
       require(a, given.rank() == 1 || given.rank() == 2, "weights must be a vector or a matrix", shape_of(given));
+      if (!dim_lt(0, a.d(1))) a.error("there must be samples to draw", cat(a.d(1)), "1 or more");
       const Val p = given.rank() == 1 ? unsqueeze(given, 0) : given;
       const Dim rows = p.size(0), classes = p.size(1), n = a.d(1);
       Val r;
@@ -150,6 +159,7 @@ static constexpr Op op_multinomial{{
     },
     .forms = Forms::out,
     .effects = Effects::random,
+    .sample = samples,
 }};
 
 static constexpr Op op_kron{{
@@ -171,6 +181,7 @@ static constexpr Op op_kron{{
       return {reshape(binary("kron", bools ? Scalar::band : Scalar::mul, reshape(x, sx), reshape(y, sy)), joined)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_histogram_bins{{
     .schema = "histogram.bins_tensor(Tensor self, Tensor bins, *, Tensor? weight=None, bool density=False) -> (Tensor, Tensor)",
@@ -189,7 +200,17 @@ static constexpr Op op_histogram_bins{{
       if (a.b(3)) h = h / (sum(h, {0}) * (slice(edges, 0, 1, n) - slice(edges, 0, 0, n)));
       return {h, copy(edges)};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("segment_reduce", {"[6,2], 'sum', lengths=i64[3]=2|1|3", "[6], 'mean', offsets=i64[4]=0|2|3|6", "[6]:distinct, 'max', lengths=i64[2]=4|2, initial=1"}).refuses("segment_reduce", {"[6], 'best', lengths=i64[2]=4|2", "[6], 'sum'", "[6], 'sum', lengths=i64[2]=4|2, axis=1"})
+      .of("embedding_bag.padding_idx", {"[5,3], i64[4]:0..4, i64[2]=0|2, False, 0, False, None, False, None", "[5,3], i64[4]:0..4, i64[2]=0|1, False, 1, False, None, False, 1"}).of("embedding_bag", {"[5,3], i64[4]:0..4, i64[2]=0|2", "[5,3], i64[4]:0..4, i64[2]=0|2, False, 1", "[5,3], i64[4]:0..4, i64[2]=0|2, False, 0, False, [4]"}).refuses("embedding_bag", {"[5], i64[4]:0..4, i64[2]=0|2", "[5,3], i64[4]:0..4, i64[2]=0|2, False, 3", "[5,3], i64[4]:0..4, i64[2]=0|2, False, 1, False, [4]"})
+      .of("embedding_renorm", {"[5,3], i64[3]=0|2|2, 1, 2"}).of("multinomial", {"[3,4]:0.1..1, 2", "[4]:0.1..1, 6, True"}).refuses("multinomial", {"[3,4]:0.1..1, 5", "[2,3,4]:0.1..1, 2", "[4]:0.1..1, 0"}).of("kron", {"[2,3], [3,2]", "[3], [2,2]"}).of("histogram.bins_tensor", {"[8], [4]=-2|-1|0.5|2!", "[8], [4]=-2|-1|0.5|2!, weight=[8]:0..1, density=True"}).refuses("histogram.bins_tensor", {"[8], [2,2]"})
+      .no_gradients("histogram.bins_tensor embedding_renorm");
+}
 
 static const Op* const segments_ops[] = {&op_segment_reduce, &op_embedding_bag_padding, &op_embedding_bag, &op_embedding_renorm,
                                          &op_multinomial, &op_kron, &op_histogram_bins};

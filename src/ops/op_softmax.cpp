@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 Ints row_dims(const Args& a, int arg, int rank) {
   const int d = a.dim(arg, rank);
   return rank == 0 ? Ints{} : Ints{d};
@@ -61,6 +63,7 @@ static constexpr Op op_softmax_node{{
     .expand = rows_of<softmax_rows>,
     .vjp = rows_vjp<softmax_gradient>,
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_log_softmax_node{{
     .schema = "_log_softmax(Tensor self, int dim, bool half_to_float) -> Tensor",
@@ -69,6 +72,7 @@ static constexpr Op op_log_softmax_node{{
     .expand = rows_of<log_softmax_rows>,
     .vjp = rows_vjp<log_softmax_gradient>,
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_safe_softmax_node{{
     .schema = "prim::safe_softmax(Tensor self, int dim) -> Tensor",
@@ -76,6 +80,7 @@ static constexpr Op op_safe_softmax_node{{
     .type = type_by_expand,
     .expand = rows_of<safe_softmax_rows>,
     .vjp = rows_vjp<softmax_gradient>,
+    .sample = samples,
 }};
 
 static Val converted(const Args& a, int dtype) {
@@ -88,6 +93,7 @@ static constexpr Op op_softmax{{
     .expand = [](const Args& a) { return call(a.builder(), "_softmax", {arg_of(converted(a, 2)), a.raw(1), Arg::of_bool(false)}); },
     .forms = Forms::out,
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_log_softmax{{
     .schema = "log_softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
@@ -95,23 +101,27 @@ static constexpr Op op_log_softmax{{
     .expand = [](const Args& a) { return call(a.builder(), "_log_softmax", {arg_of(converted(a, 2)), a.raw(1), Arg::of_bool(false)}); },
     .forms = Forms::out,
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_special_softmax{{
     .schema = "special_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
     .doc = "Same as softmax.",
     .expand = [](const Args& a) { return call(a.builder(), "_softmax", {arg_of(converted(a, 2)), a.raw(1), Arg::of_bool(false)}); },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_special_log_softmax{{
     .schema = "special_log_softmax(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor",
     .doc = "Same as log_softmax.",
     .expand = [](const Args& a) { return call(a.builder(), "_log_softmax", {arg_of(converted(a, 2)), a.raw(1), Arg::of_bool(false)}); },
     .autocast = Autocast::f32,
+    .sample = samples,
 }};
 static constexpr Op op_safe_softmax{{
     .schema = "_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
     .doc = "softmax in which rows of nothing but -inf are 0.",
     .expand = [](const Args& a) { return call(a.builder(), "prim::safe_softmax", {arg_of(converted(a, 2)), a.raw(1)}); },
+    .sample = samples,
 }};
 static constexpr Op op_softmax_backward{{
     .schema = "_softmax_backward_data(Tensor grad_output, Tensor output, int dim, ScalarType input_dtype) -> Tensor",
@@ -120,6 +130,7 @@ static constexpr Op op_softmax_backward{{
       return {cast(softmax_gradient(a[0], a[1], row_dims(a, 2, a[0].rank())), *a.dtype(3))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_log_softmax_backward{{
     .schema = "_log_softmax_backward_data(Tensor grad_output, Tensor output, int dim, ScalarType input_dtype) -> Tensor",
@@ -128,7 +139,17 @@ static constexpr Op op_log_softmax_backward{{
       return {cast(log_softmax_gradient(a[0], a[1], row_dims(a, 2, a[0].rank())), *a.dtype(3))};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("_softmax _log_softmax", {"[2,3], 1, False", "[2,3,4], 0, False"}).of("softmax.int log_softmax.int special_softmax _safe_softmax", {"[2,3], 1", "[2,3,4], 0", "[], 0", "[4], -1, float64"})
+      .of("special_log_softmax", {"[2,3], 1", "[4], -1, dtype=float64"}).of("prim::safe_softmax", {"[2,3], 1"})
+      .of("_softmax_backward_data _log_softmax_backward_data", {"f32[2,3], f32[2,3], 1, float32"})
+      .refuses("_softmax _log_softmax", {"[2,3], 2, False"}).refuses("softmax.int log_softmax.int special_softmax _safe_softmax", {"[2,3], 2", "[2,3], -3"}).refuses("special_log_softmax", {"[2,3], 2"});
+}
 
 static const Op* const softmax_ops[] = {
     &op_softmax_node, &op_log_softmax_node, &op_safe_softmax_node, &op_softmax, &op_log_softmax, &op_special_softmax,

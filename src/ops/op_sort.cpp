@@ -9,6 +9,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- extern: positions along a dimension
 
 namespace {
@@ -71,6 +73,7 @@ static constexpr Op op_positions{{
       out.push_back(t);
     },
     .reference = topk_reference,
+    .sample = samples,
 }};
 static Val positions(Val a, int dim, Dim k, bool descending) {
   const Arg args[] = {arg_of(a), Arg::of_dim(k), Arg::of_dim(dim), Arg::of_bool(descending)};
@@ -217,6 +220,7 @@ static constexpr Op op_mode_position{{
         });
       });
     },
+    .sample = samples,
 }};
 
 // --- ops
@@ -229,27 +233,32 @@ static constexpr Op op_sort{{
     .schema = "sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor, Tensor)",
     .doc = "The elements in order along dim and where they came from; stable, NaN last.",
     .expand = [](const Args& a) { return sorted(a[0], a.dim(1, a[0].rank()), a.b(2)); },
+    .sample = samples,
 }};
 static constexpr Op op_sort_stable{{
     .schema = "sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor, Tensor)",
     .doc = "The elements in order along dim and where they came from; stable, NaN last.",
     .expand = [](const Args& a) { return sorted(a[0], a.dim(2, a[0].rank()), a.b(3)); },
+    .sample = samples,
 }};
 static constexpr Op op_argsort{{
     .schema = "argsort(Tensor self, int dim=-1, bool descending=False) -> Tensor",
     .doc = "The positions that sort self along dim.",
     .expand = [](const Args& a) -> Vals { return {sorted_positions(a[0], a.dim(1, a[0].rank()), a.b(2))}; },
+    .sample = samples,
 }};
 static constexpr Op op_argsort_stable{{
     .schema = "argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False) -> Tensor",
     .doc = "The positions that sort self along dim.",
     .expand = [](const Args& a) -> Vals { return {sorted_positions(a[0], a.dim(2, a[0].rank()), a.b(3))}; },
+    .sample = samples,
 }};
 static constexpr Op op_msort{{
     .schema = "msort(Tensor self) -> Tensor",
     .doc = "self in order along its first dimension.",
     .expand = [](const Args& a) -> Vals { return {sorted(a[0], 0, false)[0]}; },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_topk{{
     .schema = "topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor, Tensor)",
@@ -263,6 +272,7 @@ static constexpr Op op_topk{{
       const Val p = a.builder().call(op_info(op_top), args)[0];
       return {gather_along(x, d, p), p};
     },
+    .sample = samples,
 }};
 
 // The element at `place` (i64, size 1 along dim) of the sorted order.
@@ -292,6 +302,7 @@ static constexpr Op op_kthvalue{{
       require(a, k >= 1 && (x.rank() == 0 ? k <= 1 : !dim_lt(x.shape()[d], k)), "k is outside the dimension", cat(k), shape_of(x));
       return at_place(x, d, broadcast_to(full_int(a.builder(), {}, DType::i64, k - 1), kept_shape(x, d)), a.b(3), true);
     },
+    .sample = samples,
 }};
 
 // The lower of the two middle elements. NaN wins over everything, or does not count.
@@ -316,21 +327,25 @@ static constexpr Op op_median{{
     .schema = "median(Tensor self) -> Tensor",
     .doc = "The middle element, the lower one of two; NaN if there is any.",
     .expand = [](const Args& a) { return whole_median(a, false); },
+    .sample = samples,
 }};
 static constexpr Op op_nanmedian{{
     .schema = "nanmedian(Tensor self) -> Tensor",
     .doc = "The middle element of those that are not NaN.",
     .expand = [](const Args& a) { return whole_median(a, true); },
+    .sample = samples,
 }};
 static constexpr Op op_median_dim{{
     .schema = "median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor)",
     .doc = "The middle element along dim and its position.",
     .expand = [](const Args& a) { return median_of(a, a[0], a.dim(1, a[0].rank()), a.b(2), false); },
+    .sample = samples,
 }};
 static constexpr Op op_nanmedian_dim{{
     .schema = "nanmedian.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor)",
     .doc = "The middle element along dim of those that are not NaN, and its position.",
     .expand = [](const Args& a) { return median_of(a, a[0], a.dim(1, a[0].rank()), a.b(2), true); },
+    .sample = samples,
 }};
 static constexpr Op op_mode{{
     .schema = "mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor, Tensor)",
@@ -343,7 +358,16 @@ static constexpr Op op_mode{{
       const Val index = a.builder().call(op_info(op_mode_position), args)[0], v = gather_along(x, d, index);
       return {a.b(2) ? v : squeeze(v, d), a.b(2) ? index : squeeze(index, d)};
     },
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("sort argsort", {"[2,5]:distinct", "[4,2]:distinct, 0, True", "[6]=1|0|1|2|0|1!", "[]"}).of("sort.stable", {"[2,5]:distinct, stable=True", "[6]=1|0|1|2|0|1!, stable=True, descending=True"}).of("argsort.stable", {"[2,5]:distinct, stable=True", "[6]=1|0|1|2|0|1!, stable=True, dim=0, descending=True"}).of("msort", {"[4,3]:distinct"}).of("topk", {"[2,5]:distinct, 2", "[5,2]:distinct, 3, 0, False"}).of("kthvalue", {"[2,5]:distinct, 2", "[5,2]:distinct, 3, 0, True"})
+      .of("median nanmedian", {"[5]:distinct", "[2,3]:distinct"}).of("median.dim nanmedian.dim", {"[2,5]:distinct, 1", "[4,3]:distinct, 0, True"}).of("mode", {"[2,5]:0..2", "[6]=1|0|1|2|0|1!, 0, True"}).of("prim::sorted_positions", {"f32[2,5]:distinct, 5, 1, False"}).of("prim::mode_position", {"f32[2,5]:0..2, 1"})
+      .refuses("sort argsort", {"[2,3], 2"}).refuses("topk", {"[5], 6", "[5], -1", "[5], 2, 1"}).refuses("kthvalue", {"[5], 6", "[5], 0", "[5], 2, 1"}).refuses("median.dim nanmedian.dim", {"[2,5], 2"}).refuses("mode", {"[2,5], 2"});
+}
 
 static const Op* const sort_ops[] = {&op_positions, &op_top, &op_place, &op_mode_position, &op_sort, &op_sort_stable, &op_argsort, &op_argsort_stable,
                                      &op_msort, &op_topk, &op_kthvalue, &op_median, &op_nanmedian, &op_median_dim, &op_nanmedian_dim,

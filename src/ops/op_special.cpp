@@ -7,6 +7,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 
 // --- the extern ops behind: functions of one and two floating tensors of one dtype and shape, named by a string
@@ -61,6 +63,7 @@ static constexpr Op op_special1{{
       if (!d) fail(ErrorCode::autograd, {.op = std::string(name), .fact = "this op has no gradient"});
       v.set(0, v.grad() * d);
     },
+    .sample = samples,
 }};
 static constexpr Op op_special2{{
     .schema = "prim::special2(Tensor a, Tensor b, str name) -> Tensor",
@@ -83,6 +86,7 @@ static constexpr Op op_special2{{
         fail(ErrorCode::autograd, {.op = std::string(name), .fact = "this op has no gradient"});
       }
     },
+    .sample = samples,
 }};
 static Val special1(Val a, std::string_view name) {
   const Arg args[] = {Arg::of_value(a.id), Arg::of_string(name)};
@@ -131,7 +135,7 @@ static Vals gammainc_rule(const Args& a) { return {call2(a, a[0], a[1], which ==
   X(log_ndtr, "special_log_ndtr", "The logarithm of ndtr, exact far below 0.", function1_rule)                         \
   X(ndtri, "special_ndtri", "The inverse of ndtr.", function1_rule)
 #define FUNCTION1(id, name, text, rule) \
-  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = rule, .forms = Forms::both}};
+  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = rule, .forms = Forms::both, .sample = samples}};
 EACH_FUNCTION1(FUNCTION1)
 #define EACH_FUNCTION_X(X)                                                                                        \
   X(scaled_k0, "special_scaled_modified_bessel_k0", "exp(x) K0(x).")                                              \
@@ -139,7 +143,7 @@ EACH_FUNCTION1(FUNCTION1)
   X(spherical_j0, "special_spherical_bessel_j0", "The spherical Bessel function of the first kind, order 0.")     \
   X(airy_ai, "special_airy_ai", "The Airy function Ai.")
 #define FUNCTION_X(id, name, text) \
-  static constexpr Op op_##id{{.schema = name "(Tensor x) -> Tensor", .doc = text, .expand = function1_rule, .forms = Forms::out}};
+  static constexpr Op op_##id{{.schema = name "(Tensor x) -> Tensor", .doc = text, .expand = function1_rule, .forms = Forms::out, .sample = samples}};
 EACH_FUNCTION_X(FUNCTION_X)
 
 #define EACH_POLYNOMIAL(X)                                                                                     \
@@ -149,11 +153,11 @@ EACH_FUNCTION_X(FUNCTION_X)
   X(legendre_polynomial_p)
 #define POLYNOMIAL(name)                                                                                                  \
   static constexpr Op op_##name{{.schema = "special_" #name "(Tensor x, Tensor n) -> Tensor",                             \
-                                 .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out}}; \
+                                 .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out, .sample = samples}}; \
   static constexpr Op op_##name##_x{{.schema = "special_" #name ".x_scalar(Scalar x, Tensor n) -> Tensor",                \
-                                     .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out}}; \
+                                     .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out, .sample = samples}}; \
   static constexpr Op op_##name##_n{{.schema = "special_" #name ".n_scalar(Tensor x, Scalar n) -> Tensor",                \
-                                     .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out}};
+                                     .doc = "The polynomial of degree n at x.", .expand = function2_rule, .forms = Forms::out, .sample = samples}};
 EACH_POLYNOMIAL(POLYNOMIAL)
 
 #define EACH_FUNCTION2(X)                                                                                                      \
@@ -165,7 +169,7 @@ EACH_POLYNOMIAL(POLYNOMIAL)
   X(zeta_self, "special_zeta.self_scalar(Scalar self, Tensor other)", "special_zeta.", function2_rule, Forms::out)            \
   X(zeta_other, "special_zeta.other_scalar(Tensor self, Scalar other)", "special_zeta.", function2_rule, Forms::out)
 #define FUNCTION2(id, schema_text, text, rule, which) \
-  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = which}};
+  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = which, .sample = samples}};
 EACH_FUNCTION2(FUNCTION2)
 
 // --- derivatives of lgamma
@@ -180,6 +184,7 @@ static Vals polygamma_rule(const Args& a) {
 }
 static Vals mvlgamma_rule(const Args& a) {
   const int64_t p = a.i(1);
+  if (p > 1000) a.error("the dimension is too large", cat(p), "at most 1000");
   if (p < 1) a.error("the number of dimensions must be positive", cat(p), "at least 1");
   const Val x = wide(a[0]);
   Val s = map(Scalar::lgamma, x);
@@ -192,7 +197,7 @@ static Vals mvlgamma_rule(const Args& a) {
   X(mvlgamma, "mvlgamma(Tensor self, int p)", "The logarithm of the multivariate gamma function.", mvlgamma_rule)             \
   X(special_multigammaln, "special_multigammaln(Tensor self, int p)", "mvlgamma.", mvlgamma_rule)
 #define GAMMA(id, schema_text, text, rule) \
-  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = Forms::out}};
+  static constexpr Op op_##id{{.schema = schema_text " -> Tensor", .doc = text, .expand = rule, .forms = Forms::out, .sample = samples}};
 EACH_GAMMA(GAMMA)
 
 // --- integers, and floats taken apart
@@ -215,6 +220,7 @@ static constexpr Op op_prim_gcd{{
         default: gcd_loop<int64_t>(c);
       }
     },
+    .sample = samples,
 }};
 struct Integers { Val a, b; };
 static Integers integers(const Args& a) {
@@ -233,6 +239,7 @@ static constexpr Op op_gcd{{
     .doc = "The greatest common divisor.",
     .expand = [](const Args& a) -> Vals { return {gcd_of(integers(a))}; },
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_lcm{{
     .schema = "lcm(Tensor self, Tensor other) -> Tensor",
@@ -243,6 +250,7 @@ static constexpr Op op_lcm{{
       return {is_signed_int(r.dtype()) ? map(Scalar::abs, r) : r};
     },
     .forms = Forms::both,
+    .sample = samples,
 }};
 template <class T>
 static void frexp_loop(HostCall& c) {
@@ -264,6 +272,7 @@ static constexpr Op op_prim_frexp{{
     .vjp = [](Vjp& v) {
       if (v.grad()) v.set(0, v.grad() * map(Scalar::exp2, -cast(v.out(1), v.grad().dtype())));
     },
+    .sample = samples,
 }};
 static constexpr Op op_frexp{{
     .schema = "frexp.Tensor(Tensor self) -> (Tensor mantissa, Tensor exponent)",
@@ -275,7 +284,22 @@ static constexpr Op op_frexp{{
       return {round_like(r[0], a[0]), r[1]};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::special1", {"f32[4]:0.5..2, 'i0'", "f64[4]:0.5..2, 'erfcx'"}).of("prim::special2", {"f32[4]:1.5..3, f32[4]:1..2, 'zeta'"})
+      .of("prim::gcd", {"i64[4]:1..12, i64[4]:1..12"}).of("prim::frexp", {"f32[4]", "f64[2,3]"}).within("special_ndtri", "0.1..0.9").within("special_bessel_y0 special_bessel_y1 special_modified_bessel_k0 special_modified_bessel_k1", "0.5..4")
+      .within("special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_spherical_bessel_j0", "0.5..4")
+      .of("polygamma special_polygamma", {"1, [2,3]:0.5..4", "0, [4]:0.5..4", "2, [4]:0.5..4"}).refuses("polygamma special_polygamma", {"-1, [3]"})
+      .of("mvlgamma special_multigammaln", {"[2,3]:3..6, 2", "[4]:2..4, 1"}).refuses("mvlgamma special_multigammaln", {"[3], 0"})
+      .of("igamma igammac special_gammainc special_gammaincc", {"[2,3]:0.5..3!, [3]:0.5..3", "[4]:0.5..3!, [4]:0.2..5"})
+      .of("special_zeta", {"[2,3]:1.5..4, [3]:0.5..3"}).of("special_zeta.self_scalar", {"2, [4]:0.5..3"}).of("special_zeta.other_scalar", {"[4]:1.5..4, 1"})
+      .of("gcd lcm", {"[2,3]:-12..12, [3]:1..12", "[4]:0..20, [4]:0..20"})
+      .no_gradients("special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1 special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_spherical_bessel_j0 special_zeta special_zeta.self_scalar special_zeta.other_scalar");
+}
 
 static const Op* const special_ops[] = {
 #define LIST(id, ...) &op_##id,

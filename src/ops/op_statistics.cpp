@@ -7,6 +7,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- covariance and correlation: variables are rows, observations columns
 
 static Val covariance(const Args& a, Val x, Val correction, Val fweights, Val aweights) {
@@ -18,6 +20,8 @@ static Val covariance(const Args& a, Val x, Val correction, Val fweights, Val aw
   GraphBuilder& g = a.builder();
   const DType d = x.dtype();
   const Dim n = x.size(1);
+  for (Val v : {fweights, aweights})
+    if (v && (v.rank() > 1 || !dim_eq(v.numel(), n))) a.error("there must be a weight for every observation", cat(v.type(), " for ", x.type()), cat("a vector of ", n));
   Val w;
   if (fweights) w = cast(fweights, d);
   if (aweights) w = w ? w * cast(aweights, d) : cast(aweights, d);
@@ -104,7 +108,10 @@ static Vals gradient_rule(const Args& a) {
   if (edge != 1 && edge != 2) a.error("unknown edge order", cat(edge), "1 or 2");
   Ints dims = dim < 0 || !a.has(dim) ? all_dims(x.rank()) : a.ints(dim);
   for (int64_t& d : dims) d = wrap_dim(d, x.rank(), a.name());
-  const bool coordinates = s.params[size_t(spacing)].type == ParamType::tensor, list = a.raw(spacing).kind == ArgKind::list;
+  for (size_t i = 0; i < dims.size(); ++i)
+    for (size_t j = 0; j < i; ++j) if (dims[i] == dims[j]) a.error("a dimension is listed twice", cat("[", join(dims), "]"), "distinct dimensions");
+  const bool given = spacing >= 0 && a.has(spacing), coordinates = given && s.params[size_t(spacing)].type == ParamType::tensor,
+             list = given && a.raw(spacing).kind == ArgKind::list;
   std::vector<Val> at;
   if (coordinates) at = a.vals(spacing);
   if (list && a.raw(spacing).count != dims.size())
@@ -112,7 +119,7 @@ static Vals gradient_rule(const Args& a) {
   Vals r;
   for (size_t i = 0; i < dims.size(); ++i) {
     double h = 1;
-    if (!coordinates && a.has(spacing)) {
+    if (!coordinates && given) {
       const Arg& n = list ? a.raw(spacing).list[i] : a.raw(spacing);
       if (n.kind == ArgKind::value) a.error("the spacing must be a number here", "a tensor");
       h = n.kind == ArgKind::real ? n.real : double(dim_int(n.as_dim(), a.name()));
@@ -131,7 +138,7 @@ static Vals gradient_rule(const Args& a) {
   X(gradient_tensorarray, "gradient.tensorarray(Tensor self, *, Tensor[] spacing, int[] dim, int edge_order=1)")
 #define GRADIENT(id, text) \
   static constexpr Op op_##id{{.schema = text " -> Tensor[]", .doc = "Derivatives along dimensions by finite differences.", \
-                               .expand = gradient_rule, .static_args = 2}};
+                               .expand = gradient_rule, .static_args = 2, .sample = samples}};
 EACH_GRADIENT(GRADIENT)
 
 // --- quantiles: positions in the sorted order, which may lie between two elements
@@ -209,9 +216,9 @@ static Vals quantile_rule(const Args& a) {
 #define EACH_QUANTILE(X) X(quantile, false) X(nanquantile, true)
 #define QUANTILE(name, skip)                                                                                               \
   static constexpr Op op_##name{{.schema = #name "(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor", \
-                                 .doc = "The elements below which a share q of all lies.", .expand = quantile_rule<skip>}};  \
+                                 .doc = "The elements below which a share q of all lies.", .expand = quantile_rule<skip>, .sample = samples}};  \
   static constexpr Op op_##name##_number{{.schema = #name ".scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor", \
-                                          .doc = "The element below which a share q of all lies.", .expand = quantile_rule<skip>}};
+                                          .doc = "The element below which a share q of all lies.", .expand = quantile_rule<skip>, .sample = samples}};
 EACH_QUANTILE(QUANTILE)
 
 // --- products of 3-vectors
@@ -243,23 +250,42 @@ static constexpr Op op_linalg_cross{{
     .doc = "The cross product of vectors of length 3.",
     .expand = linalg_cross_rule,
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_cross{{
     .schema = "cross(Tensor self, Tensor other, int? dim=None) -> Tensor",
     .doc = "linalg_cross; without dim along the first dimension of size 3.",
     .expand = cross_rule,
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_cov{{
     .schema = "cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor",
     .doc = "The covariance matrix of variables (rows) over observations (columns).",
     .expand = cov_rule,
+    .sample = samples,
 }};
 static constexpr Op op_corrcoef{{
     .schema = "corrcoef(Tensor self) -> Tensor",
     .doc = "The correlation matrix of variables (rows) over observations (columns).",
     .expand = corrcoef_rule,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("diff", {"[2,5]", "[5], 2", "[3,4], 1, 0, [1,4], [2,4]"}).refuses("diff", {"[]", "[2,5], -1", "[3,4], 1, 0, [1,3]"})
+      .of("trapezoid.x trapz.x cumulative_trapezoid.x", {"[2,5], [5]", "[2,5], [2,5]"}).of("trapezoid.dx trapz.dx cumulative_trapezoid.dx", {"[2,5]", "[5,2], dx=2, dim=0"})
+      .of("gradient.scalarint", {"[5]", "[4,5], spacing=2, dim=1", "[4,5], edge_order=2"}).of("gradient.scalararray", {"[4,5], spacing=2, dim=[0,1]"}).of("gradient.array", {"[4,5], dim=[0,1]", "[5], dim=[0], edge_order=2"})
+      .of("gradient.scalarrayint", {"[4,5], spacing=[0.5], dim=1"}).of("gradient.scalarrayarray", {"[4,5], spacing=[0.5,2], dim=[0,1]"}).of("gradient.tensorarrayint", {"[4,5], spacing={[5]:sorted!}, dim=1"})
+      .of("gradient.tensorarray", {"[4,5], spacing={[4]:sorted!, [5]:sorted!}, dim=[0,1]"}).refuses("gradient.scalarint", {"[1]", "[5], edge_order=3"}).refuses("gradient.array", {"[4,5], dim=[0,0]", "[4,5], dim=[2]", "[1,5], dim=[0]"})
+      .of("quantile nanquantile", {"[3,4]:distinct, [2]=0.25|0.6!", "[3,4]:distinct, []=0.4!, 1, True", "[5]:distinct, [3]=0|0.5|1!, interpolation='nearest'"})
+      .of("quantile.scalar nanquantile.scalar", {"[3,4]:distinct, 0.3", "[3,4]:distinct, 0.7, 0, interpolation='midpoint'", "[5]:distinct, 0.4, interpolation='lower'"})
+      .refuses("quantile.scalar nanquantile.scalar", {"[4], 1.5", "[4], 0.5, interpolation='best'", "[4], 0.5, 1"}).refuses("quantile nanquantile", {"[4], [2,2]", "[4], [2]:0..1, interpolation='best'"})
+      .of("linalg_cross", {"[2,3], [2,3]", "[3,4], [3,4], dim=0"}).of("cross", {"[2,3], [2,3]", "[3,4], [3,4], 0"}).refuses("linalg_cross cross", {"[2,4], [2,4]"})
+      .of("cov", {"[3,5]", "[5]", "[3,5], correction=0, fweights=i64[5]:1..3, aweights=[5]:0.5..2"}).of("corrcoef", {"[3,5]", "[5]"}).refuses("cov", {"[2,2,2]", "[3,5], fweights=i64[4]:1..2", "[3,5], aweights=[3]"}).refuses("corrcoef", {"[2,2,2]"});
+}
 
 static const Op* const statistics_ops[] = {
 #define LIST(id, ...) &op_##id,

@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- helpers
 
 static Val zero_of(Val x) { return constant_like(x, 0); }
@@ -36,7 +38,7 @@ static Val sign_of(Val x) {
 }
 
 #define UNARY(id, name, text, ...) \
-  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = __VA_ARGS__, .forms = Forms::both}};
+  static constexpr Op op_##id{{.schema = name "(Tensor self) -> Tensor", .doc = text, .expand = __VA_ARGS__, .forms = Forms::both, .sample = samples}};
 
 // name, scalar op, meaning
 #define EACH_FLOAT_FUNCTION(X)                                                                                      \
@@ -134,12 +136,14 @@ static constexpr Op op_logit{{
     .doc = "log(self / (1 - self)); eps clamps self to [eps, 1 - eps] first.",
     .expand = logit,
     .forms = Forms::both,
+    .sample = samples,
 }};
 static constexpr Op op_special_logit{{
     .schema = "special_logit(Tensor self, float? eps=None) -> Tensor",
     .doc = "logit.",
     .expand = logit,
     .forms = Forms::out,
+    .sample = samples,
 }};
 
 static Vals round_decimals(const Args& a) {
@@ -156,6 +160,7 @@ static constexpr Op op_round_decimals{{
     .doc = "The nearest multiple of 10 to the power -decimals.",
     .expand = round_decimals,
     .forms = Forms::both,
+    .sample = samples,
 }};
 
 static Vals entropy(const Args& a) {
@@ -171,7 +176,7 @@ UNARY(special_entr, "special_entr", "-self log(self), 0 at 0, -inf below.", entr
 
 #define TEST(name, text, ...)                                                                             \
   static constexpr Op op_##name{{                                                                         \
-      .schema = #name "(Tensor self) -> Tensor", .doc = text, .expand = [](const Args& a) -> Vals { const Val x = a[0]; return {__VA_ARGS__}; }}};
+      .schema = #name "(Tensor self) -> Tensor", .doc = text, .expand = [](const Args& a) -> Vals { const Val x = a[0]; return {__VA_ARGS__}; }, .sample = samples}};
 static Val answer(Val x, bool v) { return full_int(*x.g, x.shape(), DType::boolean, v); }
 static Val equals(Val x, double v) { return map(Scalar::eq, x, constant_like(x, v)); }
 // Of complex numbers: is one part, or are both parts?
@@ -215,13 +220,14 @@ static constexpr Op op_nan_to_num{{
     .doc = "NaN and infinities replaced: by 0 and the largest finite values unless given.",
     .expand = nan_to_num,
     .forms = Forms::both,
+    .sample = samples,
 }};
 
 // --- complex numbers
 
 #define PART(id, name, result, text, ...)                                                                         \
   static constexpr Op op_##id{{.schema = name "(Tensor(a) self) -> " result, .doc = text,                         \
-                               .expand = [](const Args& a) -> Vals { [[maybe_unused]] const Val x = a[0]; return {__VA_ARGS__}; }, .view = true}};
+                               .expand = [](const Args& a) -> Vals { [[maybe_unused]] const Val x = a[0]; return {__VA_ARGS__}; }, .view = true, .sample = samples}};
 #define EACH_PART(X)                                                                                                 \
   X(real, "real", "Tensor(a)", "The real part.", real_part(x))                                                       \
   X(conj, "conj", "Tensor(a)", "The complex conjugate.", conj(x))                                                    \
@@ -258,10 +264,11 @@ static constexpr Op op_angle{{
       return {select(is_nan(x), stop_gradient(x), r)};
     },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static Vals complex_of(const Args& a, bool polar) {
   const Val x = a[0], y = a[1];
-  if (x.dtype() != y.dtype() || !is_float(x.dtype()))
+  if (x.dtype() != y.dtype() || (x.dtype() != DType::f32 && x.dtype() != DType::f64))
     a.error("the two parts must have one float dtype", cat(x.dtype(), " and ", y.dtype()), "float32 or float64 twice");
   const Dims shape = broadcast_shapes(a.name(), x.shape(), y.shape());
   const Val u = broadcast_to(x, shape), v = broadcast_to(y, shape);
@@ -272,13 +279,30 @@ static constexpr Op op_complex{{
     .doc = "Complex numbers from their parts.",
     .expand = [](const Args& a) { return complex_of(a, false); },
     .forms = Forms::out,
+    .sample = samples,
 }};
 static constexpr Op op_polar{{
     .schema = "polar(Tensor abs, Tensor angle) -> Tensor",
     .doc = "Complex numbers from absolute value and angle.",
     .expand = [](const Args& a) { return complex_of(a, true); },
     .forms = Forms::out,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.within("log log2 log10 sqrt rsqrt lgamma digamma special_gammaln special_psi special_digamma reciprocal", "0.2..4")
+      .within("log1p special_log1p", "-0.9..3").within("acosh arccosh", "1.2..4").within("special_entr", "0.1..2")
+      .within("erfinv special_erfinv asin arcsin acos arccos atanh arctanh", "-0.9..0.9")
+      .within("logit special_logit", "0.1..0.9").within("tan", "-1.2..1.2")
+      .of("logit special_logit", {"[2,3]:-0.5..1.5, 0.2"})
+      .of("round.decimals", {"[2,3], decimals=1", "[4]:-300..300, decimals=-2"})
+      .of("nan_to_num", {"[4]=nan|inf|-inf|0.5", "[4]=nan|inf|-inf|2, 1.5, 7, -7"})
+      .of("isnan isinf isfinite isposinf isneginf signbit isreal", {"[5]=nan|inf|-inf|0.5|-0.0", "[2,3]", "[]"})
+      .of("view_as_complex", {"f32[3,2]", "f64[2,2]"})
+      .no_gradients("nan_to_num");
+}
 
 static const Op* const unary_ops[] = {
 #define LIST(name, ...) &op_##name,

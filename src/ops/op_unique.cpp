@@ -8,6 +8,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 namespace {
 
 // `n` items of `width` values each, compared as rows. Item i holds values at i * width.
@@ -108,7 +110,11 @@ void two(const Args& a, Types& out) {
   three(a, out);
   out.pop_back();
 }
-int dim_of(HostCall& c, int arg) { return wrap_dim(c.i(arg), int(c.tensor(0).shape.size()), "unique"); }
+int dim_of(HostCall& c, int arg) {
+  if (c.tensor(0).shape.empty())
+    fail(ErrorCode::invalid_argument, {.op = "unique", .fact = "a tensor without dimensions has no slices", .got = cat(c.tensor(0).dtype, "[]"), .expected = "at least 1 dimension"});
+  return wrap_dim(c.i(arg), int(c.tensor(0).shape.size()), "unique");
+}
 
 }  // namespace
 
@@ -118,6 +124,7 @@ static constexpr Op op_unique2{{
     .type = three,
     .reference = [](HostCall& c) { distinct(c, -1, true, c.i(2) != 0, c.i(3) != 0); },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_unique{{
     .schema = "_unique(Tensor self, bool sorted=True, bool return_inverse=False) -> (Tensor, Tensor)",
@@ -125,6 +132,7 @@ static constexpr Op op_unique{{
     .type = two,
     .reference = [](HostCall& c) { distinct(c, -1, true, c.i(2) != 0, false); },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_unique_dim{{
     .schema = "unique_dim(Tensor self, int dim, bool sorted=True, bool return_inverse=False, bool return_counts=False) -> (Tensor, Tensor, Tensor)",
@@ -132,6 +140,7 @@ static constexpr Op op_unique_dim{{
     .type = three,
     .reference = [](HostCall& c) { distinct(c, dim_of(c, 1), true, c.i(3) != 0, c.i(4) != 0); },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_unique_consecutive{{
     .schema = "unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, int? dim=None) -> (Tensor, Tensor, Tensor)",
@@ -139,6 +148,7 @@ static constexpr Op op_unique_consecutive{{
     .type = three,
     .reference = [](HostCall& c) { distinct(c, c.has(3) ? dim_of(c, 3) : -1, false, c.i(1) != 0, c.i(2) != 0); },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
 static constexpr Op op_unique_dim_consecutive{{
     .schema = "unique_dim_consecutive(Tensor self, int dim, bool return_inverse=False, bool return_counts=False) -> (Tensor, Tensor, Tensor)",
@@ -146,7 +156,14 @@ static constexpr Op op_unique_dim_consecutive{{
     .type = three,
     .reference = [](HostCall& c) { distinct(c, dim_of(c, 1), false, c.i(2) != 0, c.i(3) != 0); },
     .effects = Effects::host_read,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("_unique2", {"[8]:0..3, True, True, True", "[2,3]:0..2"}).of("_unique", {"[8]:0..3, True, True"}).of("unique_dim", {"[4,2]:0..1, 0, True, True, True"}).of("unique_consecutive", {"[8]:0..1, True, True", "[4,2]:0..1, True, True, 0"}).of("unique_dim_consecutive", {"[4,2]:0..1, 0, True, True"}).refuses("unique_dim unique_dim_consecutive", {"[4,2], 2"}).no_gradients("_unique2 _unique unique_dim unique_consecutive unique_dim_consecutive");
+}
 
 static const Op* const unique_ops[] = {&op_unique2, &op_unique, &op_unique_dim, &op_unique_consecutive, &op_unique_dim_consecutive};
 OpFamily unique_family() { return unique_ops; }

@@ -6,6 +6,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- helpers
 
 static Dim wrapped(Dim index, Dim size) { return dim_lt(index, 0) ? index + size : index; }
@@ -249,6 +251,7 @@ static Vals chunk_rule(const Args& a) {
 static Vals tensor_split_sections(const Args& a, Val x, int d, int64_t sections) {
   const int64_t n = dim_int(x.size(d), a.name());
   if (sections <= 0) a.error("the number of sections must be positive", cat(sections), "at least 1");
+  if (sections > 65536) a.error("too many sections", cat(sections), "at most 65536");
   Dims sizes;
   for (int64_t k = 0; k < sections; ++k) sizes.push_back(n / sections + (k < n % sections));
   return cut(x, d, sizes);
@@ -324,6 +327,18 @@ static Vals at_least_rule(const Args& a) {
 // Element i, j, ... is element offset + i * stride[0] + j * stride[1] + ... of the storage, for which a row-major self stands.
 static Val strided(const Args& a, Val x, const Dims& size, const Dims& stride, int offset) {
   if (size.size() != stride.size()) a.error("size and stride differ in length", cat(size.size(), " and ", stride.size()), "equal lengths");
+  // A view is held against its storage, which is known where it is made; what copies reads self alone.
+  if (!a.op().op->record.view) {
+    Dim last = a.has(offset) ? a.d(offset) : Dim(0);
+    bool none = false;
+    for (size_t k = 0; k < size.size(); ++k) {
+      if (dim_lt(stride[k], 0)) a.error("strides may not be negative", cat(stride[k]), "0 or more");
+      none = none || dim_eq(size[k], 0);
+      last = last + (size[k] - 1) * stride[k];
+    }
+    if (!none && (dim_lt(last, 0) || !dim_lt(last, x.numel())))
+      a.error("this reaches outside of the tensor", cat("element ", last, " of ", x.type()), cat("at most element ", x.numel() - 1));
+  }
   return as_strided(x, size, stride, a.has(offset) ? std::optional<Dim>(a.d(offset)) : std::nullopt);
 }
 static Vals as_strided_rule(const Args& a) { return {strided(a, a[0], a.dims(1), a.dims(2), 3)}; }
@@ -339,9 +354,9 @@ static Vals copied(const Args& a) {
 // --- records. VIEW: aliases self where strides can say it. BOTH: the view and its copying form, which has the name NAME_copy.
 
 #define VIEW(id, name, args, result, text, rule) \
-  static constexpr Op op_##id{{.schema = name "(Tensor(a) self" args ") -> " result, .doc = text, .expand = rule, .view = true}};
+  static constexpr Op op_##id{{.schema = name "(Tensor(a) self" args ") -> " result, .doc = text, .expand = rule, .view = true, .sample = samples}};
 #define COPY(id, name, args, result, rule) \
-  static constexpr Op op_##id##_copy{{.schema = name "(Tensor self" args ") -> " result, .doc = "The same elements in new memory.", .expand = copied<rule>}};
+  static constexpr Op op_##id##_copy{{.schema = name "(Tensor self" args ") -> " result, .doc = "The same elements in new memory.", .expand = copied<rule>, .sample = samples}};
 
 #define EACH_VIEW(X)                                                                                                     \
   X(reshape, "reshape", ", SymInt[] shape", "Tensor(a)", "The same elements in another shape; one size may be -1.", view_rule) \
@@ -411,7 +426,7 @@ EACH_VIEW_AND_COPY(VIEW_AND_COPY)
   X(as_strided, "as_strided", "", ", SymInt[] size, SymInt[] stride, SymInt? storage_offset=None", "Elements at positions given by strides.", as_strided_rule)
 #define STRICT(id, name, overload, args, text, rule)                                                                      \
   static constexpr Op op_##id{{.schema = name overload "(Tensor(a) self" args ") -> Tensor(a)", .doc = text, .expand = rule, \
-                               .view = true, .must_alias = true}};                                                        \
+                               .view = true, .must_alias = true, .sample = samples}};                                                        \
   COPY(id, name "_copy" overload, args, "Tensor", rule)
 EACH_STRICT(STRICT)
 
@@ -424,15 +439,17 @@ static constexpr Op op_split_sizes{{
     .doc = "split_with_sizes.",
     .expand = split_sizes_rule,
     .view = true,
+    .sample = samples,
 }};
 static constexpr Op op_narrow_tensor{{
     .schema = "narrow.Tensor(Tensor self, int dim, Tensor start, SymInt length) -> Tensor",
     .doc = "A range of a dimension whose start is a tensor.",
     .expand = narrow_tensor_rule,
+    .sample = samples,
 }};
 #define SEQUENCE(rank)                                                                                            \
   static constexpr Op op_atleast_##rank##d_list{{.schema = "atleast_" #rank "d.Sequence(Tensor[] tensors) -> Tensor[]", \
-                                                 .doc = "atleast_" #rank "d of each.", .expand = at_least_rule<rank>}};
+                                                 .doc = "atleast_" #rank "d of each.", .expand = at_least_rule<rank>, .sample = samples}};
 SEQUENCE(1) SEQUENCE(2) SEQUENCE(3)
 
 // --- views of several tensors
@@ -451,9 +468,11 @@ static constexpr Op op_broadcast_tensors{{
       for (Val x : a.vals(0)) r.push_back(broadcast_to(x, shape));
       return r;
     },
+    .sample = samples,
 }};
 static Vals meshgrid_rule(const Args& a) {
   std::vector<Val> v = a.vals(0);
+  if (v.empty()) a.error("there is nothing to make a grid of", "no tensors", "at least one");
   const bool xy = a.size() > 1 && a.s(1) == "xy" && v.size() > 1;
   if (a.size() > 1 && a.s(1) != "xy" && a.s(1) != "ij") a.error("unknown indexing", std::string(a.s(1)), "'ij' or 'xy'");
   if (xy) std::swap(v[0], v[1]);
@@ -468,11 +487,12 @@ static Vals meshgrid_rule(const Args& a) {
   return r;
 }
 static constexpr Op op_meshgrid{{
-    .schema = "meshgrid(Tensor[] tensors) -> Tensor[]", .doc = "The coordinates of a grid.", .expand = meshgrid_rule}};
+    .schema = "meshgrid(Tensor[] tensors) -> Tensor[]", .doc = "The coordinates of a grid.", .expand = meshgrid_rule, .sample = samples}};
 static constexpr Op op_meshgrid_indexing{{
     .schema = "meshgrid.indexing(Tensor[] tensors, *, str indexing) -> Tensor[]",
     .doc = "The coordinates of a grid; 'xy' swaps the first two dimensions.",
     .expand = meshgrid_rule,
+    .sample = samples,
 }};
 
 // --- self with the elements of one of its views replaced
@@ -508,8 +528,46 @@ static Vals as_strided_scatter_rule(const Args& a) {
   X(diagonal_scatter, "diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1)", diagonal_scatter_rule) \
   X(as_strided_scatter, "as_strided_scatter(Tensor self, Tensor src, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None)", as_strided_scatter_rule)
 #define SCATTER(id, text, rule) \
-  static constexpr Op op_##id{{.schema = text " -> Tensor", .doc = "self with the part that the view names replaced by src.", .expand = rule}};
+  static constexpr Op op_##id{{.schema = text " -> Tensor", .doc = "self with the part that the view names replaced by src.", .expand = rule, .sample = samples}};
 EACH_SCATTER(SCATTER)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("reshape _unsafe_view view view_copy", {"[2,3], [3,2]", "[2,3,4], [2,-1]", "[], [1,1]", "[6], [2,3]"}).of("view.dtype view_copy.dtype", {"f32[2,4], int32", "i16[3], float16"})
+      .refuses("reshape _unsafe_view view view_copy", {"[2,3], [4]", "[2,3], [-1,-1]", "[2,3], [-2,3]"}).refuses("view.dtype view_copy.dtype", {"f32[3], float64"})
+      .of("view_as reshape_as", {"[2,3], [3,2]", "[4], [2,2]"}).refuses("view_as reshape_as", {"[2,3], [4]"})
+      .of("expand_as", {"[3], [2,3]", "[2,1], [2,4]"}).of("broadcast_to expand expand_copy", {"[3], [2,3]", "[2,1], [2,4]", "[], [3]"})
+      .refuses("broadcast_to expand expand_copy", {"[3], [2,4]", "[2,3], [3]"}).refuses("expand_as", {"[3], [2,4]"})
+      .of("narrow narrow_copy", {"[4,3], 0, 1, 2", "[4,3], 1, -2, 2"}).refuses("narrow narrow_copy", {"[4,3], 0, 3, 2", "[4,3], 2, 0, 1", "[4,3], 0, 0, -1"})
+      .of("narrow.Tensor", {"[4,3], 0, i64[]=1, 2"})
+      .of("unflatten.int", {"[2,6], 1, [2,3]", "[6], 0, [-1,2]"}).refuses("unflatten.int", {"[2,6], 1, [4,2]", "[6], 1, [6]"})
+      .of("split_with_sizes split_with_sizes_copy unsafe_split_with_sizes split.sizes", {"[5,2], [2,3]", "[2,4], [1,1,2], 1"})
+      .refuses("split_with_sizes split_with_sizes_copy unsafe_split_with_sizes split.sizes", {"[5,2], [2,2]", "[5,2], [6,-1]"})
+      .of("split.Tensor split_copy.Tensor unsafe_split.Tensor", {"[5,2], 2", "[2,4], 3, 1"}).refuses("split.Tensor split_copy.Tensor unsafe_split.Tensor", {"[5,2], -1", "[5,2], 0"})
+      .of("chunk unsafe_chunk", {"[5,2], 2", "[2,4], 3, 1"}).refuses("chunk unsafe_chunk", {"[5,2], 0", "[5,2], -1"})
+      .of("tensor_split.sections", {"[5,2], 2", "[2,4], 3, 1"}).of("tensor_split.indices", {"[5,2], [1,3]", "[2,4], [2], 1"}).refuses("tensor_split.sections", {"[5,2], 0"})
+      .of("hsplit.int", {"[2,4], 2", "[4], 2"}).of("hsplit.array", {"[2,4], [1,3]"}).of("vsplit.int", {"[4,2], 2"}).of("vsplit.array", {"[4,2], [1]"})
+      .of("dsplit.int", {"[2,3,4], 2"}).of("dsplit.array", {"[2,3,4], [1,2]"}).refuses("hsplit.int vsplit.int dsplit.int", {"[2,3,5], 4", "[], 1"})
+      .of("as_strided as_strided_copy", {"[3,4], [2,2], [4,1]", "[12], [3,3], [2,1], 1", "[6], [], [], 2"}).refuses("as_strided as_strided_copy", {"[4], [3,3], [2,1]", "[4], [2,2], [1]", "[4], [-1], [1]"})
+      .of("as_strided_scatter", {"[3,4], [2,2], [2,2], [4,1]", "[12], [3], [3], [2], 1"}).refuses("as_strided_scatter", {"[3,4], [3], [2,2], [4,1]"})
+      .of("diagonal_scatter", {"[3,4], [3]", "[3,4], [2], 2", "[2,3,3], [2,3], 0, 1, 2"}).refuses("diagonal_scatter", {"[3,4], [4]"})
+      .of("select_scatter", {"[3,4], [4], 0, 1", "[3,4], [3], 1, -1"}).refuses("select_scatter", {"[3,4], [3], 0, 1", "[3,4], [4], 0, 3"})
+      .of("slice_scatter", {"[4,3], [2,3], 0, 1, 3", "[3,4], [3,2], 1, 0, None, 2"}).refuses("slice_scatter", {"[4,3], [3,3], 0, 1, 3", "[4,3], [4,3], 0, None, None, 0"})
+      .of("slice.Tensor slice_copy.Tensor", {"[4,3], 0, 1, 3", "[3,5], 1, None, None, 2", "[3,5], -1, -2"}).refuses("slice.Tensor slice_copy.Tensor", {"[4], 0, 0, 2, 0", "[4], 0, 0, 2, -1", "[], 0", "[4], 1"})
+      .of("select.int select_copy.int", {"[3,4], 0, 1", "[3,4], 1, -1"}).refuses("select.int select_copy.int", {"[3,4], 0, 3", "[3,4], 2, 0", "[], 0, 0"})
+      .of("permute permute_copy", {"[2,3,4], [2,0,1]", "[2,3], [-1,0]", "[], []"}).refuses("permute permute_copy", {"[2,3], [0,0]", "[2,3], [0]", "[2,3], [0,2]"})
+      .of("transpose.int transpose_copy.int swapaxes swapdims", {"[2,3], 0, 1", "[2,3,4], -1, 0"}).refuses("transpose.int transpose_copy.int swapaxes swapdims", {"[2,3], 0, 2"})
+      .of("movedim.int moveaxis.int", {"[2,3,4], 0, 2", "[2,3], -1, 0"}).of("movedim.intlist moveaxis.intlist", {"[2,3,4], [0,1], [2,0]"})
+      .refuses("movedim.int moveaxis.int", {"[2,3], 0, 2"}).refuses("movedim.intlist moveaxis.intlist", {"[2,3], [0,0], [0,1]", "[2,3], [0], [0,1]"})
+      .of("squeeze.dims squeeze_copy.dims", {"[2,1,3,1], [1,3]", "[2,1], [0]"}).of("unfold unfold_copy", {"[5,3], 0, 3, 2", "[2,6], 1, 2, 2"}).refuses("unfold unfold_copy", {"[5], 0, 6, 1", "[5], 0, 2, 0", "[5], 1, 2, 1", "[5], 0, -1, 1"})
+      .of("diagonal diagonal_copy", {"[3,4]", "[3,4], 1", "[2,3,4], -1, 1, 2"}).of("linalg_diagonal", {"[3,4]", "[2,3,4], offset=1"}).refuses("diagonal diagonal_copy", {"[3,4], 0, 1, 1", "[3]"})
+      .of("flatten.using_ints", {"[2,3,4]", "[2,3,4], 1", "[]"}).refuses("flatten.using_ints", {"[2,3], 1, 0"})
+      .of("atleast_1d.Sequence atleast_2d.Sequence atleast_3d.Sequence broadcast_tensors", {"{[], [3]}", "{[2,3]}"}).refuses("broadcast_tensors", {"{[2], [3]}"})
+      .of("meshgrid", {"{[2], [3]}", "{[2], [], [4]}"}).of("meshgrid.indexing", {"{[2], [3]}, indexing='xy'", "{[2], [3], [4]}, indexing='ij'"}).refuses("meshgrid", {"{[2,2], [3]}", "{}"}).refuses("meshgrid.indexing", {"{[2], [3]}, indexing='zz'", "{[2,2], [3]}, indexing='ij'"})
+      .of("unbind.int unbind_copy.int", {"[3,2]", "[3,2], 1"})
+      .no_gradients("detach detach_copy").dense_only("as_strided as_strided_copy as_strided_scatter");
+}
 
 static const Op* const view_op_list[] = {
 #define LIST(id, ...) &op_##id,

@@ -5,6 +5,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 using Index = SmallVector<Sv, 6>;
 
@@ -87,6 +89,7 @@ static constexpr Op op_contract{{
         v.set(1, home(contract(conj(a), g, ba, gb, fa, gfa), bb, sorted, fb));
       }
     },
+    .sample = samples,
 }};
 
 Val contract(Val a, Val b, const Ints& batch_a, const Ints& batch_b, const Ints& sum_a, const Ints& sum_b, bool unrounded) {
@@ -211,6 +214,7 @@ static constexpr Op op_conv{{
         v.set(1, transpose(conv(xt, gt, q), 0, 1));
       }
     },
+    .sample = samples,
 }};
 
 Val conv(Val x, Val w, const ConvParams& p, bool unrounded) {
@@ -224,6 +228,12 @@ Val conv(Val x, Val w, const ConvParams& p, bool unrounded) {
   args.push_back(Arg::of_dim(p.groups));
   args.push_back(Arg::of_bool(unrounded));
   return x.g->call(op_info(op_conv), args)[0];
+}
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::contract", {"f32[3,4], f32[4,2], [], [], [1], [0]", "f64[2,3,4], f64[2,4,5], [0], [0], [2], [1]", "f16[5], f16[5], [], [], [0], [0]"}).of("prim::conv", {"f32[1,2,6], f32[3,2,3], [1], [1], [1], [1], [1], 1", "f64[2,4,5,5], f64[4,2,2,2], [2,1], [0,1], [0,1], [1,1], [1,1], 2"});
 }
 
 static const Op* const contract_ops[] = {&op_contract, &op_conv};

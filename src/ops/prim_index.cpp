@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 using Index = SmallVector<Sv, 6>;
 
@@ -51,8 +53,19 @@ static constexpr Op op_gather{{
       const Val a = v.in(0);
       v.set(0, scatter(full(*a.g, a.shape(), a.dtype(), 0), index_vals(v), v.args().ints(2), v.grad(), ScatterMode::add));
     },
+    .sample = samples,
 }};
+// Every index picks from a dimension that there is, and all have one rank.
+static void check_picks(Val a, const std::vector<Val>& index, const Ints& dims) {
+  bool fits = !index.empty() && index.size() == dims.size();
+  for (size_t k = 0; fits && k < index.size(); ++k) fits = dims[k] >= 0 && dims[k] < a.rank() && index[k].rank() == index[0].rank();
+  if (!fits)
+    fail(ErrorCode::invalid_argument, {.op = "index", .fact = "the indices do not fit the tensor",
+                                       .got = cat(index.size(), " indices for dimensions [", join(dims), "] of ", a.type()),
+                                       .expected = "indices of one rank, for dimensions of the tensor"});
+}
 Val gather(Val a, const std::vector<Val>& index, const Ints& dims) {
+  check_picks(a, index, dims);
   SmallVector<Arg, 6> list, d;
   for (Val i : index) list.push_back(Arg::of_value(i.id));
   for (int64_t x : dims) d.push_back(Arg::of_dim(x));
@@ -127,8 +140,10 @@ static constexpr Op op_scatter{{
         }
       }
     },
+    .sample = samples,
 }};
 Val scatter(Val base, const std::vector<Val>& index, const Ints& dims, Val values, ScatterMode mode) {
+  check_picks(base, index, dims);
   // Sums of bools are their disjunction, products their conjunction.
   if (is_bool(base.dtype())) mode = mode == ScatterMode::add ? ScatterMode::max : mode == ScatterMode::mul ? ScatterMode::min : mode;
   SmallVector<Arg, 6> list, d;
@@ -137,6 +152,12 @@ Val scatter(Val base, const std::vector<Val>& index, const Ints& dims, Val value
   const Arg args[] = {Arg::of_value(base.id), Arg::of_list(list), Arg::of_list(d), Arg::of_value(values.id),
                       Arg::of_string(scatter_modes[int(mode)])};
   return base.g->call(op_info(op_scatter), args)[0];
+}
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::gather", {"f32[4,3], {i64[2]:-4..3}, [0]", "f64[4,3], {i64[2]:0..3, i64[2]:0..2}, [0,1]"}).of("prim::scatter", {"f32[4,3], {i64[2]=1|3}, [0], f32[2,3], 'set'", "f64[4,3], {i64[3]:0..3}, [0], f64[3,3], 'add'", "i64[4], {i64[6]:0..3}, [0], i64[6], 'max'"});
 }
 
 static const Op* const index_ops[] = {&op_gather, &op_scatter};

@@ -8,6 +8,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 // --- type and element rules
 
 static void map_type(const Args& a, SmallVector<TensorType, 2>& out) {
@@ -144,11 +146,12 @@ static void map_vjp(Vjp& v) {
 #define OPERANDS1 "(Tensor a) -> Tensor"
 #define OPERANDS2 "(Tensor a, Tensor b) -> Tensor"
 #define OPERANDS3 "(Tensor a, Tensor b, Tensor c) -> Tensor"
+
 #define MAP(name, n) \
   static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS##n, .type = map_type, \
-                                 .loop = map_element<Scalar::name>, .vjp = map_vjp<Scalar::name>}};
+                                 .loop = map_element<Scalar::name>, .vjp = map_vjp<Scalar::name>, .sample = samples}};
 #define TEST(name) \
-  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS2, .type = test_type, .loop = map_element<Scalar::name>}};
+  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS2, .type = test_type, .loop = map_element<Scalar::name>, .sample = samples}};
 #define EACH_MAP(X) \
   X(add, 2) X(sub, 2) X(mul, 2) X(div, 2) X(floordiv, 2) X(floormod, 2) X(fmod, 2) X(neg, 1) X(abs, 1) X(min, 2) \
   X(max, 2) X(fma, 3) X(sqrt, 1) X(floor, 1) X(ceil, 1) X(trunc, 1) X(round, 1) X(band, 2) X(bor, 2) X(bxor, 2) \
@@ -170,9 +173,46 @@ static const Op* map_record(Scalar s) {
   }
 }
 
+// Truth values have an order and logic, but no arithmetic beyond sums and products.
+static bool takes_bools(Scalar op) {
+  switch (op) {
+    case Scalar::add: case Scalar::mul: case Scalar::min: case Scalar::max: case Scalar::band: case Scalar::bor: case Scalar::bxor:
+    case Scalar::bnot: case Scalar::select: case Scalar::lt: case Scalar::le: case Scalar::eq: case Scalar::ne: return true;
+    default: return false;
+  }
+}
+static bool takes_floats_only(Scalar op) {
+  switch (op) {
+    case Scalar::sqrt: case Scalar::exp: case Scalar::exp2: case Scalar::expm1: case Scalar::log: case Scalar::log2: case Scalar::log10:
+    case Scalar::log1p: case Scalar::sigmoid: case Scalar::tanh: case Scalar::erf: case Scalar::erfc: case Scalar::erfinv:
+    case Scalar::normal_cdf: case Scalar::sin: case Scalar::cos: case Scalar::tan: case Scalar::asin: case Scalar::acos: case Scalar::atan:
+    case Scalar::atan2: case Scalar::sinh: case Scalar::cosh: case Scalar::asinh: case Scalar::acosh: case Scalar::atanh:
+    case Scalar::rsqrt: case Scalar::hypot: case Scalar::lgamma: case Scalar::digamma: case Scalar::trigamma: case Scalar::nextafter: return true;
+    default: return false;
+  }
+}
+// What a user asked for with dtypes that the scalar op is not defined on.
+static void check_dtypes(Scalar op, std::span<const Val> operands) {
+  const Val last = operands.back();
+  const char* name = scalar_info(op).name;
+  if (is_bool(last.dtype()) && !takes_bools(op))
+    fail(ErrorCode::invalid_argument, {.op = name, .fact = "this is not defined for bool tensors", .got = cat(last.type()),
+                                       .expected = "numbers", .remedy = "cast the tensor to a number type first"});
+  if (takes_floats_only(op) && !is_float(last.dtype()) && !is_complex(last.dtype()))
+    fail(ErrorCode::invalid_argument, {.op = name, .fact = "this needs floating tensors", .got = cat(last.type()),
+                                       .expected = "a float dtype", .remedy = "cast the tensor first"});
+  for (size_t k = op == Scalar::select ? 1 : 0; k < operands.size(); ++k)
+    if (operands[k].dtype() != last.dtype())
+      fail(ErrorCode::invalid_argument, {.op = name, .fact = "the operands have different dtypes",
+                                         .got = cat(operands[k].type(), " and ", last.type()), .expected = "one dtype",
+                                         .remedy = "cast one of them"});
+}
+
 Val map(Scalar op, Val a, Val b, Val c) {
   const Op* record = map_record(op);
   PHLOX_CHECK(record, "no elementwise op ", scalar_info(op).name);
+  const Val operands[3] = {a, b, c};
+  check_dtypes(op, std::span(operands, size_t(scalar_info(op).operands)));
   const Arg args[3] = {Arg::of_value(a.id), Arg::of_value(b.id), Arg::of_value(c.id)};
   return a.g->call(op_info(*record), std::span(args, size_t(scalar_info(op).operands)))[0];
 }
@@ -194,6 +234,7 @@ static constexpr Op op_cast{{
       if (is_float(d)) v.set(0, cast(real_part(v.grad()), d));
       else if (is_complex(d)) v.set(0, cast(v.grad(), d));
     },
+    .sample = samples,
 }};
 static constexpr Op op_bitcast{{
     .schema = "prim::bitcast(Tensor a, ScalarType dtype) -> Tensor",
@@ -203,12 +244,14 @@ static constexpr Op op_bitcast{{
       const DType from = c.type(0).dtype, to = c.arg(1).as_dtype();
       return c.loop.cast(c.loop.bitcast(c.loop.cast(c.in(0, index), from), to), compute_dtype(to));
     },
+    .sample = samples,
 }};
 static constexpr Op op_stop_gradient{{
     .schema = "prim::stop_gradient(Tensor a) -> Tensor",
     .type = map_type,
     .loop = [](ElementContext& c, std::span<const Sv> index) { return c.in(0, index); },
     .view = true,
+    .sample = samples,
 }};
 
 // A new tensor with the same values.
@@ -217,6 +260,7 @@ static constexpr Op op_copy{{
     .type = map_type,
     .loop = [](ElementContext& c, std::span<const Sv> index) { return c.in(0, index); },
     .vjp = [](Vjp& v) { v.set(0, v.grad()); },
+    .sample = samples,
 }};
 Val copy(Val a) {
   const Arg args[] = {Arg::of_value(a.id)};
@@ -230,6 +274,7 @@ static constexpr Op op_copy_to{{
       r.g->graph().set_strides(r.id, a[0].type().strides);
       return {r};
     },
+    .sample = samples,
 }};
 
 static Dims arg_dims(const Args& a, int i) { return a.dims(i); }
@@ -252,6 +297,7 @@ static constexpr Op op_full{{
       return c.loop.cast(c.loop.constant_int(d, v.as_dim().value()), compute_dtype(d));
     },
     .static_args = 2,  // the value: a run-time number is broadcast instead
+    .sample = samples,
 }};
 static constexpr Op op_iota{{
     .schema = "prim::iota(SymInt[] shape, int dim, ScalarType dtype) -> Tensor",
@@ -264,6 +310,7 @@ static constexpr Op op_iota{{
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       return round_to(c.loop, index[size_t(c.integer(1))], c.arg(2).as_dtype());
     },
+    .sample = samples,
 }};
 static constexpr Op op_random{{
     .schema = "prim::random(Tensor seed_offset, SymInt[] shape, int word) -> Tensor",
@@ -279,6 +326,7 @@ static constexpr Op op_random{{
       return c.loop.philox(c.in(0, zero), c.in(0, one), counter, int(c.integer(2)));
     },
     .effects = Effects::random,
+    .sample = samples,
 }};
 // True with probability p: a kept mask costs a byte where kept bits would cost eight.
 static constexpr Op op_random_keep{{
@@ -296,7 +344,24 @@ static constexpr Op op_random_keep{{
       return word < c.loop.constant_int(DType::i64, int64_t(std::nearbyint(std::ldexp(c.arg(2).real, 32))));
     },
     .effects = Effects::random,
+    .sample = samples,
 }};
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::add prim::sub prim::mul prim::div prim::fmod prim::min prim::max prim::lt prim::le prim::eq prim::ne", {"f32[3,4], f32[3,4]:0.5..3", "bf16[5], bf16[5]:0.5..3", "f64[], f64[]:1..2"})
+      .of("prim::add prim::sub prim::mul prim::min prim::max prim::lt prim::le prim::eq prim::ne", {"i64[3,4], i64[3,4]", "u8[5], u8[5]"})
+      .of("prim::floordiv prim::floormod", {"i64[3,4]:-9..9, i64[3,4]:1..4", "i32[5]:-9..9, i32[5]:-4..-1"})
+      .of("prim::band prim::bor prim::bxor", {"i64[3,4], i64[3,4]", "bool[5], bool[5]"}).of("prim::bnot", {"i32[3,4]", "bool[5]"}).of("prim::shl prim::shr", {"i64[3,4], i64[3,4]:0..5", "i32[5], i32[5]:0..9"})
+      .of("prim::atan2 prim::hypot prim::pow prim::nextafter", {"f32[3,4]:0.2..3, f32[3,4]:0.2..3", "f64[5]:0.2..3, f64[5]"})
+      .of("prim::fma", {"f32[3,4], f32[3,4], f32[3,4]", "f64[5], f64[5], f64[5]"}).of("prim::select", {"bool[3,4], f32[3,4], f32[3,4]", "bool[5], i64[5], i64[5]"})
+      .of("prim::neg prim::abs prim::copy prim::stop_gradient", {"f32[3,4]", "i64[5]", "f16[2,3]", "f64[]"})
+      .of("prim::sqrt prim::floor prim::ceil prim::trunc prim::round prim::exp prim::exp2 prim::expm1 prim::log prim::log2 prim::log10 prim::log1p prim::sigmoid prim::tanh prim::erf prim::erfc prim::erfinv prim::normal_cdf prim::sin prim::cos prim::tan prim::asin prim::acos prim::atan prim::sinh prim::cosh prim::asinh prim::atanh prim::rsqrt prim::lgamma prim::digamma prim::trigamma", {"f32[3,4]:0.1..0.9", "f64[5]:0.1..0.9", "bf16[]:0.1..0.9"})
+      .of("prim::acosh", {"f32[3,4]:1.1..4", "f64[5]:1.1..4"}).of("prim::cast", {"f32[3,4], float64", "i64[5], bfloat16", "f64[5], float16", "bool[3], float32"}).of("prim::bitcast", {"f32[3,4], int32", "i16[5], float16"})
+      .of("prim::full", {"[2,3], 1.5, float32", "[], 3, int64"}).of("prim::iota", {"[2,3], 1, int64", "[4], 0, float32"}).of("prim::random", {"i64[2]=7|3, [2,3], 1"}).of("prim::random_keep", {"i64[2]=7|3, [8], 0.5"}).of("prim::copy_to", {"f32[2,3], f32[3]", "f64[4], i32[4]"})
+      .dense_only("prim::copy_to").no_gradients("prim::nextafter prim::stop_gradient prim::trigamma prim::fmod");
+}
 
 static const Op* const map_ops[] = {
 #define LIST_MAP(name, n) &op_##name,
@@ -335,6 +400,9 @@ Val full(GraphBuilder& g, const Dims& shape, DType d, double v) {
 }
 Val full_int(GraphBuilder& g, const Dims& shape, DType d, int64_t v) {
   if (is_float(d)) return full(g, shape, d, double(v));
+  // The lowest quarter of the numbers stands for symbolic sizes: such a number is a sum of two.
+  if (!Dim::from_raw(v).is_const())
+    return map(Scalar::add, full_int(g, shape, d, Dim::tag_limit), full_int(g, shape, d, v - Dim::tag_limit));
   const Arg rest[] = {Arg::of_dim(v), Arg::of_dtype(d)};
   return call_shaped(g, op_full, shape, rest, 0);
 }

@@ -7,6 +7,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 using Index = SmallVector<Sv, 6>;
 
@@ -91,6 +93,7 @@ static constexpr Op op_reduce{{
         v.set(0, map(Scalar::mul, broadcast_in(g, x.shape(), kept), conj(others)));
       }
     },
+    .sample = samples,
 }};
 
 // Complex products are made of as many steps as the length asks for (ops/complex.cpp). The guard must stand before the
@@ -154,12 +157,19 @@ static constexpr Op op_scan{{
       const Val behind = map(Scalar::le, one_seen, seen);
       v.set(0, map(Scalar::select, first, at_first, map(Scalar::select, behind, zero, before)));
     },
+    .sample = samples,
 }};
 Val scan(Val a, int dim, std::string_view kind) {
   if (a.rank() == 0) return a;
   fix_length(a, wrap_dim(dim, a.rank(), "scan"), kind);
   const Arg args[] = {Arg::of_value(a.id), Arg::of_dim(wrap_dim(dim, a.rank(), "scan")), Arg::of_string(kind)};
   return a.g->call(op_info(op_scan), args)[0];
+}
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::reduce", {"f32[2,3], [1], 'sum'", "f64[2,3,4], [0,2], 'prod'", "f32[2,3]:distinct, [0], 'max'", "i64[2,3], [0,1], 'sum'", "bool[2,3], [1], 'and'", "f16[4,5]:distinct, [0,1], 'min'"}).of("prim::scan", {"f32[2,5], 1, 'sum'", "f64[3,2]:0.5..2, 0, 'prod'", "i64[5], 0, 'max'"}).no_gradients("prim::scan");
 }
 
 static const Op* const reduce_ops[] = {&op_reduce, &op_scan};

@@ -4,6 +4,8 @@
 
 namespace phlox {
 
+static void samples(SampleBuilder& s);
+
 using Types = SmallVector<TensorType, 2>;
 using Index = SmallVector<Sv, 6>;
 
@@ -26,6 +28,13 @@ static Val call(const Op& op, Val a, std::initializer_list<Arg> rest) {
   SmallVector<Arg, 6> args{Arg::of_value(a.id)};
   args.append(rest.begin(), rest.end());
   return a.g->call(op_info(op), args)[0];
+}
+
+// A dimension that a user's call came down to.
+static void have_dim(Val a, int dim, int extra = 0) {
+  if (dim < 0 || dim >= a.rank() + extra)
+    fail(ErrorCode::out_of_range, {.op = "view", .fact = "dimension out of range", .got = cat("dimension ", dim, " of ", a.type()),
+                                   .expected = cat("a tensor with at least ", dim + 1 - extra, " dimensions")});
 }
 
 // --- broadcast
@@ -57,6 +66,7 @@ static constexpr Op op_broadcast{{
       v.set(0, reshape(sum(g, reduced), a.shape()));
     },
     .view = true,
+    .sample = samples,
 }};
 Val broadcast_in(Val a, const Dims& shape, const Ints& dims) {
   bool same = a.rank() == int(shape.size());
@@ -72,7 +82,14 @@ static constexpr Op op_permute{{
     .schema = "prim::permute(Tensor a, int[] perm) -> Tensor",
     .type = [](const Args& a, Types& out) {
       Dims shape;
-      for (int64_t p : a.ints(1)) shape.push_back(a[0].shape()[p]);
+      const Ints perm = a.ints(1);
+      for (size_t k = 0; k < perm.size(); ++k) {
+        bool fits = perm.size() == size_t(a[0].rank()) && perm[k] >= 0 && perm[k] < a[0].rank();
+        for (size_t j = 0; j < k; ++j) fits = fits && perm[j] != perm[k];
+        if (!fits) a.error("this is no order of the dimensions", cat("[", join(perm), "] for ", a[0].type()), "every dimension once");
+        shape.push_back(a[0].shape()[perm[k]]);
+      }
+      if (int(perm.size()) != a[0].rank()) a.error("this is no order of the dimensions", cat("[", join(perm), "] for ", a[0].type()), "every dimension once");
       out.push_back(reshaped(a[0].type(), shape));
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -87,6 +104,7 @@ static constexpr Op op_permute{{
       v.set(0, permute(v.grad(), inverse));
     },
     .view = true,
+    .sample = samples,
 }};
 Val permute(Val a, const Ints& perm) {
   bool same = true;
@@ -96,6 +114,8 @@ Val permute(Val a, const Ints& perm) {
   return call(op_permute, a, {ints_arg(perm, p)});
 }
 Val transpose(Val a, int x, int y) {
+  have_dim(a, x);
+  have_dim(a, y);
   Ints perm;
   for (int i = 0; i < a.rank(); ++i) perm.push_back(i);
   std::swap(perm[x], perm[y]);
@@ -141,18 +161,25 @@ static constexpr Op op_reshape{{
     },
     .vjp = [](Vjp& v) { v.set(0, reshape(v.grad(), v.in(0).shape())); },
     .view = true,
+    .sample = samples,
 }};
 Val reshape(Val a, const Dims& shape) {
   if (a.shape() == shape) return a;
+  const Dim from = a.numel(), to = product(shape);
+  if (from.is_const() && to.is_const() && from != to)
+    fail(ErrorCode::invalid_argument, {.op = "reshape", .fact = "the number of elements does not fit", .got = cat(a.type(), " as ", shape_text(shape)),
+                                       .expected = cat(from, " elements")});
   SmallVector<Arg, 6> s;
   return call(op_reshape, a, {dims_arg(shape, s)});
 }
 Val unsqueeze(Val a, int dim) {
+  have_dim(a, dim, 1);
   Dims s = a.shape();
   s.insert(size_t(dim), 1);
   return reshape(a, s);
 }
 Val squeeze(Val a, int dim) {
+  have_dim(a, dim);
   Dims s = a.shape();
   s.erase(size_t(dim));
   return reshape(a, s);
@@ -198,12 +225,17 @@ static constexpr Op op_slice{{
       v.set(0, pad(g, low, high, interior));
     },
     .view = true,
+    .sample = samples,
 }};
 Val slice(Val a, int dim, Dim start, Dim count, int64_t step) {
+  have_dim(a, dim);
   if (start.is(0) && step == 1 && a.shape()[dim] == count) return a;
   return call(op_slice, a, {Arg::of_dim(dim), Arg::of_dim(start), Arg::of_dim(count), Arg::of_dim(step)});
 }
-Val flip(Val a, int dim) { return slice(a, dim, a.shape()[dim] - 1, a.shape()[dim], -1); }
+Val flip(Val a, int dim) {
+  have_dim(a, dim);
+  return slice(a, dim, a.shape()[dim] - 1, a.shape()[dim], -1);
+}
 Val select_index(Val a, int dim, Dim index) { return squeeze(slice(a, dim, index, 1), dim); }
 
 static constexpr Op op_pad{{
@@ -256,6 +288,7 @@ static constexpr Op op_pad{{
       v.set(0, g);
     },
     .view = true,
+    .sample = samples,
 }};
 Val pad(Val a, const Dims& low, const Dims& high, const Ints& interior) {
   Ints in = interior;
@@ -293,8 +326,10 @@ static constexpr Op op_unfold{{
       v.set(0, fold(v.grad(), int(a.i(1)), v.in(0).shape()[a.i(1)], a.i(3), a.i(4)));
     },
     .view = true,
+    .sample = samples,
 }};
 Val unfold(Val a, int dim, Dim size, int64_t step, int64_t dilation) {
+  have_dim(a, dim);
   return call(op_unfold, a, {Arg::of_dim(dim), Arg::of_dim(size), Arg::of_dim(step), Arg::of_dim(dilation)});
 }
 
@@ -328,6 +363,7 @@ static constexpr Op op_fold{{
       const Args a = v.args();
       v.set(0, unfold(v.grad(), int(a.i(1)), v.in(0).shape().back(), a.i(3), a.i(4)));
     },
+    .sample = samples,
 }};
 Val fold(Val a, int dim, Dim length, int64_t step, int64_t dilation) {
   return call(op_fold, a, {Arg::of_dim(dim), Arg::of_dim(length), Arg::of_dim(step), Arg::of_dim(dilation)});
@@ -368,6 +404,7 @@ static constexpr Op op_diagonal{{
       v.set(0, pad(g, low, high));
     },
     .view = true,
+    .sample = samples,
 }};
 Val diagonal(Val a, int d1, int d2, int64_t offset) {
   return call(op_diagonal, a, {Arg::of_dim(d1), Arg::of_dim(d2), Arg::of_dim(offset)});
@@ -399,6 +436,7 @@ static constexpr Op op_diag_embed{{
       v.set(0, diagonal(v.grad(), int(a.i(2)), int(a.i(3)), a.i(1)));
     },
     .view = true,
+    .sample = samples,
 }};
 Val diag_embed(Val a, int64_t offset, int d1, int d2) {
   return call(op_diag_embed, a, {Arg::of_dim(offset), Arg::of_dim(d1), Arg::of_dim(d2)});
@@ -434,6 +472,7 @@ static constexpr Op op_as_strided{{
       v.set(0, reshape(scatter(zero, {reshape(at, {n})}, {0}, reshape(g, {n}), ScatterMode::add), x.shape()));
     },
     .view = true,
+    .sample = samples,
 }};
 Val as_strided(Val a, const Dims& size, const Dims& stride, std::optional<Dim> offset) {
   SmallVector<Arg, 6> s, t;
@@ -476,13 +515,34 @@ static constexpr Op op_cat{{
         start = start + parts[k].shape()[d];
       }
     },
+    .sample = samples,
 }};
 Val concat(const std::vector<Val>& parts, int dim) {
+  if (parts.empty()) fail(ErrorCode::invalid_argument, {.op = "cat", .fact = "there is nothing to put together", .got = "no tensors", .expected = "at least one"});
   if (parts.size() == 1) return parts[0];
+  for (Val p : parts) {
+    have_dim(p, dim);
+    bool fits = p.rank() == parts[0].rank() && p.dtype() == parts[0].dtype();
+    for (int d = 0; fits && d < p.rank(); ++d) {
+      const Dim n = p.shape()[d], m = parts[0].shape()[d];
+      fits = d == dim || !n.is_const() || !m.is_const() || n == m;
+    }
+    if (!fits)
+      fail(ErrorCode::invalid_argument, {.op = "cat", .fact = "the parts do not fit together", .got = cat(parts[0].type(), " and ", p.type()),
+                                         .expected = cat("equal dtypes, and equal sizes but along dimension ", dim)});
+  }
   SmallVector<Arg, 6> list;
   for (Val p : parts) list.push_back(Arg::of_value(p.id));
   const Arg args[] = {Arg::of_list(list), Arg::of_dim(dim)};
   return parts[0].g->call(op_info(op_cat), args)[0];
+}
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("prim::broadcast", {"f32[3], [2,3], [1]", "i64[2,1], [2,4], [0,1]"}).of("prim::permute", {"f32[2,3,4], [2,0,1]"}).of("prim::reshape", {"f32[2,3,4], [6,4]", "f64[], [1,1]"}).of("prim::slice", {"f32[5,3], 0, 1, 2, 2", "i64[2,4], 1, 0, 3, 1"})
+      .of("prim::pad", {"f32[2,3], [1,0], [0,2], [0,0]", "f64[3], [-1], [2], [1]"}).of("prim::unfold", {"f32[2,7], 1, 3, 2, 1", "f64[6], 0, 2, 1, 2"}).of("prim::fold", {"f32[2,3,3], 1, 7, 2, 1", "f64[4,2], 0, 6, 1, 2"}).of("prim::as_strided", {"f32[3,4], [2,2], [4,1], 1", "f64[6], [3], [2], None"})
+      .of("prim::diagonal", {"f32[3,4], 0, 1, 0", "f64[2,3,3], 1, 2, 1"}).of("prim::diag_embed", {"f32[2,3], 0, 1, 2", "f64[3], 1, 0, 1"}).of("prim::cat", {"{f32[2,3], f32[1,3]}, 0", "{f64[2,1], f64[2,3]}, 1"}).dense_only("prim::as_strided");
 }
 
 static const Op* const view_ops[] = {&op_broadcast, &op_permute, &op_reshape, &op_slice, &op_pad, &op_unfold,

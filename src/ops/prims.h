@@ -6,6 +6,7 @@
 #include "graph/builder.h"
 #include "loop/loop.h"
 #include "ops/registry.h"
+#include "ops/sample.h"
 
 namespace phlox {
 

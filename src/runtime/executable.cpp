@@ -124,7 +124,12 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
       o.strides[i] = step;
       step *= shape[i] > 0 ? shape[i] : 1;
     }
-    for (int64_t n : shape) o.bytes = checked_mul(o.bytes, n, "tensor");
+    for (int64_t n : shape) {
+      if (n < 0)
+        fail(ErrorCode::invalid_argument, {.op = "call", .fact = "a size of the result would be negative",
+                                           .got = cat("[", join(shape, ","), "]"), .expected = "sizes of 0 or more"});
+      o.bytes = checked_mul(o.bytes, n, "tensor");
+    }
     plan->outputs.push_back(std::move(o));
     plan->output_shapes.push_back(std::move(shape));
   }
@@ -133,6 +138,23 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
   for (size_t b = 0; b < p.buffers.size(); ++b)
     if (p.buffers[b].kind == Program::Buffer::Kind::temp) bytes[b] = std::max<int64_t>(evaluate(p.buffers[b].bytes, symbols), 0);
   lay_out(p, bytes, plan->temp_offset, plan->temp_bytes);
+  plan->empty.resize(p.buffers.size());
+  bool any_empty = false;
+  for (size_t b = 0; b < p.buffers.size(); ++b) {
+    const Program::Buffer& buf = p.buffers[b];
+    if (buf.kind == Program::Buffer::Kind::temp) plan->empty[b] = bytes[b] == 0;
+    else if (buf.kind == Program::Buffer::Kind::input && !p.inputs[buf.index].number) plan->empty[b] = evaluate(p.inputs[buf.index].type.numel(), symbols) == 0;
+    else if (buf.kind == Program::Buffer::Kind::output) plan->empty[b] = evaluate(p.outputs[buf.index].numel(), symbols) == 0;
+    any_empty = any_empty || plan->empty[b];
+  }
+  if (any_empty) plan->spare_bytes = 64;
+  const auto room = [&](const TensorType& t) {
+    int64_t n = dtype_bytes(t.dtype);
+    for (Dim d : t.shape) n *= std::max<int64_t>(evaluate(d, symbols), 1);
+    plan->spare_bytes = std::max(plan->spare_bytes, n);
+  };
+  if (any_empty) for (const auto& i : p.inputs) room(i.type);
+  if (any_empty) for (const TensorType& t : p.outputs) room(t);
   for (const Program::Step& s : p.steps) {
     StepPlan sp;
     if (s.kind == Program::Step::Kind::copy) sp.bytes = evaluate(s.bytes, symbols);
@@ -175,7 +197,7 @@ void Executable::choose_direct(Plan& plan) const {
   const Program& p = *program_;
   if (device_.id().kind != DeviceKind::cpu || p.steps.size() != 1 || p.steps[0].kind != Program::Step::Kind::launch) return;
   const StepPlan& sp = plan.steps[0];
-  if (plan.temp_bytes > 0 || sp.scratch_word >= 0 || sp.words.size() > max_direct_words || sp.items <= 0) return;
+  if (plan.temp_bytes > 0 || plan.spare_bytes > 0 || sp.scratch_word >= 0 || sp.words.size() > max_direct_words || sp.items <= 0) return;
   for (const StepPlan::Patch& patch : sp.pointers) {
     const Program::Buffer& b = p.buffers[patch.buffer];
     if (b.kind == Program::Buffer::Kind::temp || b.index > UINT16_MAX) return;
@@ -297,6 +319,12 @@ void Executable::run_plain(const Plan& plan, std::span<void* const> inputs, std:
     ~Free() { if (p) d.free(p, s); }
   } free_temp{device_, temp, stream};
   bind(plan, inputs, outputs, temp, buffers);
+  // A bad index into a dimension is reported and reads as 0; where that dimension has no elements at all, there must be
+  // something to read all the same.
+  char* spare = plan.spare_bytes ? static_cast<char*>(device_.alloc(plan.spare_bytes, stream)) : nullptr;
+  Free free_spare{device_, spare, stream};
+  if (spare && device_.id().kind == DeviceKind::cpu) std::memset(spare, 0, size_t(plan.spare_bytes));
+  if (spare) for (size_t b = 0; b < buffers.size(); ++b) if (plan.empty[b]) buffers[b] = spare;
   for (size_t i = 0; i < program_->steps.size(); ++i) run_step(i, plan, buffers, numbers, stream);
 }
 

@@ -41,6 +41,8 @@ class Executable : public RefCounted {
     std::vector<StepPlan> steps;
     std::vector<int64_t> temp_offset;   // by buffer, -1: not a temp
     int64_t temp_bytes = 0;
+    std::vector<bool> empty;            // by buffer: it has no elements
+    int64_t spare_bytes = 0;            // see run(): 0 where no buffer is empty
     std::vector<Ints> output_shapes;
     struct Output { DType dtype = DType::f32; Ints strides; int64_t bytes = 0; };  // of a dense tensor
     std::vector<Output> outputs;

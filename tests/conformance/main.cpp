@@ -1,0 +1,38 @@
+// usage: conformance [--all] [--fraction F] [--seed N] [--op NAME] [--only TEXT] [--threads N] [--verbose]
+//        conformance --errors [--op NAME] [--verbose]
+//        conformance --random CALLS [--seconds S] [--seed N] [--from CALL] [--op NAME] [--verbose]
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "run.h"
+
+using namespace phlox::conformance;
+
+int main(int argc, char** argv) {
+  Options o;
+  enum { cases, errors, random } what = cases;
+  for (int i = 1; i < argc; ++i) {
+    const std::string a = argv[i];
+    auto next = [&] {
+      if (++i < argc) return argv[i];
+      std::fprintf(stderr, "conformance: %s needs a value\n", a.c_str());
+      std::exit(2);
+    };
+    if (a == "--all") o.fraction = 1;
+    else if (a == "--fraction") o.fraction = std::strtod(next(), nullptr);
+    else if (a == "--seed") o.seed = std::strtoull(next(), nullptr, 10);
+    else if (a == "--op") o.op = next();
+    else if (a == "--only") o.only = next();
+    else if (a == "--threads") o.threads = int(std::strtol(next(), nullptr, 10));
+    else if (a == "--verbose") o.verbose = true;
+    else if (a == "--errors") what = errors;
+    else if (a == "--random") { what = random; o.calls = std::strtoll(next(), nullptr, 10); }
+    else if (a == "--seconds") o.seconds = std::strtod(next(), nullptr);
+    else if (a == "--from") o.first_call = std::strtoll(next(), nullptr, 10);
+    else { std::fprintf(stderr, "conformance: unknown argument %s\n", a.c_str()); return 2; }
+  }
+  report_signals();
+  const int64_t failed = what == errors ? run_errors(o) : what == random ? run_random_calls(o) : run_cases(o);
+  return failed ? 1 : 0;
+}
