@@ -94,6 +94,7 @@ static constexpr Op op_attention_backward{{
       return {r.of[0], r.of[1], r.of[2]};
     },
     .native = "attention_backward",  // stays a node, which a provider may claim
+    .sample = samples,
 }};
 
 // --- the same on [batch, rows, heads, width], for providers that run it whole
@@ -194,6 +195,7 @@ static constexpr Op op_flash{{
       out.push_back(rows_type(a, {s[0], s[2], s[1]}, DType::f32));
     },
     .reference = flash_reference,
+    .sample = samples,
 }};
 static constexpr Op op_flash_backward{{
     .schema = "prim::flash_backward(Tensor g, Tensor q, Tensor k, Tensor v, Tensor lse, Tensor row, float scale, bool causal) -> (Tensor, Tensor, Tensor)",
@@ -202,6 +204,7 @@ static constexpr Op op_flash_backward{{
       for (int i = 1; i < 4; ++i) out.push_back(rows_type(a, a[i].shape(), a[i].dtype()));
     },
     .reference = flash_backward_reference,
+    .sample = samples,
 }};
 
 // Key and value heads repeated so that each serves a group of query heads.
@@ -320,6 +323,9 @@ static constexpr Op op_one_hot{{
 // --- samples
 
 static void samples(SampleBuilder& s) {
+  s.of("prim::attention_backward", {"f32[1,2,3,4], f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, f32[1,2,3,4], f32[1,2,3]:2..4, 0.5, False"})
+      .of("prim::flash", {"f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], 0.5, False"})
+      .of("prim::flash_backward", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, False"}).no_gradients("prim::flash prim::flash_backward");
   s.of("prim::attention", {"f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, 0.5, False"}).of("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,4], [1,2,5,4]", "[2,3,4], [2,3,4], [2,3,4], None, 0, True", "[1,2,3,4], [1,2,5,4], [1,2,5,6], [3,5]"})
       .refuses("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,3], [1,2,5,4]", "[4], [4], [4]", "[1,2,3,4], [1,2,5,4], [1,2,4,4]", "[2,3,4], [2,3,4], [2,3,4], [3,3], 0, True"})
       .of("embedding", {"[5,3], i64[2,4]:0..4", "[5,3], i32[3]:0..4, 1"}).of("one_hot", {"i64[4]:0..3, 5", "i64[2,2]:0..1, 2"}).refuses("embedding", {"[5], i64[2]:0..4", "[5,3], [2]", "[5,3], i64[2]=0|7"}).refuses("one_hot", {"[4], 5", "i64[4]:0..3, 0"});

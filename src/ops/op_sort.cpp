@@ -123,6 +123,7 @@ static constexpr Op op_top{{
       out.push_back(t);
     },
     .reference = top_reference,
+    .sample = samples,
 }};
 
 // Brings the k-th smallest of a row to place k by Hoare's selection with the median of three as pivot. Which of equal
@@ -162,6 +163,7 @@ static void place_reference(HostCall& c) {
     std::vector<Item> row;
     for_rows(x.shape, int(c.i(2)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
       const int64_t k = place.as<int64_t>()[to];
+      PHLOX_CHECK(k >= 0 && k < n, "place ", k, " of ", n);
       row.resize(size_t(n));
       for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
       auto before = [](const Item& a, const Item& b) { return less(a.value, b.value); };
@@ -186,6 +188,7 @@ static constexpr Op op_place{{
       out.push_back(t);
     },
     .reference = place_reference,
+    .sample = samples,
 }};
 
 // Most frequent value of a row, the smallest of them; the position of the last one in the order of std::sort.
@@ -308,7 +311,7 @@ static constexpr Op op_kthvalue{{
 // The lower of the two middle elements. NaN wins over everything, or does not count.
 static Vals median_of(const Args& a, Val x, int dim, bool keepdim, bool skip_nan) {
   if (x.rank() == 0) x = reshape(x, {1});
-  require(a, !x.shape()[dim].is(0), "the median of nothing is not defined", shape_of(x));
+  require(a, !dim_eq(x.shape()[dim], 0), "the median of nothing is not defined", shape_of(x));
   const Val n = broadcast_to(dim_value(a.builder(), x.shape()[dim], DType::i64), kept_shape(x, dim));
   const Val zero = full_int(a.builder(), {}, DType::i64, 0);
   Val nans = broadcast_to(zero, n.shape());
@@ -320,7 +323,7 @@ static Vals median_of(const Args& a, Val x, int dim, bool keepdim, bool skip_nan
 }
 static Vals whole_median(const Args& a, bool skip_nan) {
   const Val x = a[0];
-  if (x.numel().is(0)) return {full(a.builder(), {}, x.dtype(), is_float(x.dtype()) ? NAN : lowest_of(x.dtype()))};
+  if (dim_eq(x.numel(), 0)) return {full(a.builder(), {}, x.dtype(), is_float(x.dtype()) ? NAN : lowest_of(x.dtype()))};
   return {median_of(a, reshape(x, {x.numel()}), 0, false, skip_nan)[0]};
 }
 static constexpr Op op_median{{
@@ -354,6 +357,7 @@ static constexpr Op op_mode{{
       const Val x = a[0];
       if (x.rank() == 0) return {copy(x), full_int(a.builder(), {}, DType::i64, 0)};
       const int d = a.dim(1, x.rank());
+      require(a, !dim_eq(x.shape()[d], 0), "the mode of nothing is not defined", shape_of(x));
       const Arg args[] = {arg_of(copy(stop_gradient(x))), Arg::of_dim(d)};
       const Val index = a.builder().call(op_info(op_mode_position), args)[0], v = gather_along(x, d, index);
       return {a.b(2) ? v : squeeze(v, d), a.b(2) ? index : squeeze(index, d)};
@@ -364,6 +368,7 @@ static constexpr Op op_mode{{
 // --- samples
 
 static void samples(SampleBuilder& s) {
+  s.of("prim::top_positions", {"f32[2,5]:distinct, 2, 1, True, True"}).of("prim::position_at_place", {"f32[2,5]:distinct, i64[2,1]=1|3, 1, False"});
   s.of("sort argsort", {"[2,5]:distinct", "[4,2]:distinct, 0, True", "[6]=1|0|1|2|0|1!", "[]"}).of("sort.stable", {"[2,5]:distinct, stable=True", "[6]=1|0|1|2|0|1!, stable=True, descending=True"}).of("argsort.stable", {"[2,5]:distinct, stable=True", "[6]=1|0|1|2|0|1!, stable=True, dim=0, descending=True"}).of("msort", {"[4,3]:distinct"}).of("topk", {"[2,5]:distinct, 2", "[5,2]:distinct, 3, 0, False"}).of("kthvalue", {"[2,5]:distinct, 2", "[5,2]:distinct, 3, 0, True"})
       .of("median nanmedian", {"[5]:distinct", "[2,3]:distinct"}).of("median.dim nanmedian.dim", {"[2,5]:distinct, 1", "[4,3]:distinct, 0, True"}).of("mode", {"[2,5]:0..2", "[6]=1|0|1|2|0|1!, 0, True"}).of("prim::sorted_positions", {"f32[2,5]:distinct, 5, 1, False"}).of("prim::mode_position", {"f32[2,5]:0..2, 1"})
       .refuses("sort argsort", {"[2,3], 2"}).refuses("topk", {"[5], 6", "[5], -1", "[5], 2, 1"}).refuses("kthvalue", {"[5], 6", "[5], 0", "[5], 2, 1"}).refuses("median.dim nanmedian.dim", {"[2,5], 2"}).refuses("mode", {"[2,5], 2"});
