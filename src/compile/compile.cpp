@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "providers/attention.h"
 #include "providers/library_matmul.h"
+#include "providers/scatter_rows.h"
 #include "compile/claim.h"
 #include "compile/collapse.h"
 #include "base/event.h"
@@ -244,7 +245,10 @@ class Planner {
         if (!first.op->op->record.stores && can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
         else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
       }
-    if (first.op->op->record.stores) prepare_in_place(group.outputs[0]);
+    if (first.op->op->record.stores) {
+      prepare_in_place(group.outputs[0]);
+      if (add_scattered_rows(first, is_buffer)) return;
+    }
     if (add_library_matmul(f)) return;
     const std::optional<Flattened> flat = flattened(f.loop);
     const Lowering& l = lowering(flat ? flat->loop : f.loop, flat ? &flat->extent : nullptr);
@@ -285,12 +289,15 @@ class Planner {
     Program::Step s;
     s.kind = Program::Step::Kind::native;
     s.name = "cublaslt.matmul";
-    for (uint32_t p : {m->c, m->a, m->b}) {
+    SmallVector<uint32_t, 4> params;
+    for (uint32_t p : {m->c, m->a, m->b}) params.push_back(p);
+    if (m->bias >= 0) params.push_back(uint32_t(m->bias));
+    for (uint32_t p : params) {
       s.buffers.push_back(buffer(value(p)));
       s.types.push_back({});
       s.types.back().dtype = f.loop.params[p].dtype;
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i + 1 < int(params.size()); ++i) {
       s.args.push_back({});
       s.args.back().kind = HostAttr::Kind::tensor;
       s.args.back().integer = i;
@@ -348,25 +355,52 @@ class Planner {
     const TensorType &tq = g_.type(n.args[q].value), &tk = g_.type(n.args[q + 1].value);
     const AttentionShape shape{tq.dtype, tq.shape[0], tq.shape[1], tk.shape[1], tq.shape[2], tq.shape[3].value(),
                                n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0};
-    const auto launch = [&](Program::Kernel k) {
-      k.item_cost = 1000;
-      s.kernel = uint32_t(program_->kernels.size());
-      for (uint32_t i = 0; i < program_->kernels.size(); ++i)
-        if (program_->kernels[i].entry == k.entry && same_words(program_->kernels[i], k)) s.kernel = i;
-      if (s.kernel == program_->kernels.size()) {
-        program_->kernels.push_back(std::move(k));
-        launches_.forms.push_back(nullptr);
-      }
-      add_step(s, s.inputs);
-      ++launches;
-    };
     if (!backward) {
-      launch(attention_forward(shape, {at[0], at[1], at[2]}));
+      add_launch(s, attention_forward(shape, {at[0], at[1], at[2]}));
     } else {
-      launch(attention_backward_queries(shape, at));
-      launch(attention_backward_keys(shape, at));
+      add_launch(s, attention_backward_queries(shape, at));
+      add_launch(s, attention_backward_keys(shape, at));
     }
     return true;
+  }
+
+  // Rows added into a table by a dense index, on a GPU.
+  bool add_scattered_rows(const Node& n, const std::vector<bool>& is_buffer) {
+    if (target_.kind != DeviceKind::cuda || n.op->schema.name != "prim::scatter" || n.args[4].as_string() != "add") return false;
+    if (n.args[1].count != 1 || n.args[2].count != 1 || !n.args[2].items()[0].as_dim().is(0) || n.args[1].items()[0].kind != ArgKind::value) return false;
+    const GraphValue table = n.results[0], index = n.args[1].items()[0].value, values = n.args[3].value;
+    const TensorType &tt = g_.type(table), &ti = g_.type(index), &tv = g_.type(values);
+    if (tt.rank() != 2 || tt.dtype != DType::f32 || ti.dtype != DType::i64 || (tv.dtype != DType::f32 && !is_reduced_float(tv.dtype))) return false;
+    if (!ti.numel().is_const() || ti.numel().value() > most_scattered_rows || tv.numel() != ti.numel() * tt.shape[1]) return false;
+    Program::Step s;
+    for (GraphValue v : {index, values}) {
+      const std::optional<EvenOperand> o = even_operand(g_, v, is_buffer);
+      if (!o || !o->base.is(0)) return false;
+      Dim step = 1;
+      for (int d = g_.type(v).rank(); d-- > 0; step = step * g_.type(v).shape[d])
+        if (!g_.type(v).shape[d].is(1) && o->steps[size_t(d)] != step) return false;
+      s.buffers.push_back(buffer(o->buffer));
+    }
+    s.kind = Program::Step::Kind::launch;
+    s.name = "scatter rows";
+    s.inputs = 2;
+    s.buffers.push_back(buffer(table));
+    add_launch(s, scatter_rows(tv.dtype, ti.numel(), tt.shape[1], tt.shape[0]));
+    return true;
+  }
+
+  // A launch of a provider's kernel.
+  void add_launch(Program::Step& s, Program::Kernel k) {
+    k.item_cost = 1000;
+    s.kernel = uint32_t(program_->kernels.size());
+    for (uint32_t i = 0; i < program_->kernels.size(); ++i)
+      if (program_->kernels[i].entry == k.entry && same_words(program_->kernels[i], k)) s.kernel = i;
+    if (s.kernel == program_->kernels.size()) {
+      program_->kernels.push_back(std::move(k));
+      launches_.forms.push_back(nullptr);
+    }
+    add_step(s, s.inputs);
+    ++launches;
   }
   static bool same_words(const Program::Kernel& a, const Program::Kernel& b) {
     return a.items == b.items && std::equal(a.words.begin(), a.words.end(), b.words.begin(), b.words.end(), [](const auto& x, const auto& y) {
@@ -478,7 +512,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
   Graph g = has_claimable(graph) ? decompose(claim(graph, target), options.adds_guards) : decompose(graph, options.adds_guards);
   passed("decompose");
   dump("decompose", g);
-  g = simplify(g);
+  g = simplify(g, target.kind != DeviceKind::cpu);
   passed("simplify");
   dump("simplify", g);
   const Partition p = partition(g, options, target);

@@ -33,7 +33,8 @@ Ref<Program> compile_graph(const Graph& g, const Target& target, const CompileOp
                            CompileReport* report = nullptr);
 
 // Passes, open to tests.
-Graph simplify(const Graph& g);
+// `across_groups`: equal 16-bit values of different groups become one too, where their roundings need not be kept apart.
+Graph simplify(const Graph& g, bool across_groups = false);
 // The values that get memory, and the groups of them that one kernel computes, in an order that can run.
 struct Partition {
   std::vector<bool> is_buffer;

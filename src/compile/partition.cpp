@@ -15,6 +15,7 @@
 #include "compile/collapse.h"
 #include "compile/compile.h"
 #include "ops/fuse.h"
+#include "providers/library_matmul.h"
 #include "providers/providers.h"
 
 namespace phlox {
@@ -75,14 +76,17 @@ struct Cluster {
 class Partitioner {
  public:
   Partitioner(const Graph& g, const CompileOptions& options, const Target& target)
-      : g_(g), options_(options), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), forced_(g.value_count()) {}
+      : g_(g), options_(options), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), with_(g.nodes().size(), no_node), forced_(g.value_count()) {}
 
   Partition run() {
     for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
     force_buffers();
+    if (target_.has("cublaslt") && options_.fuse) join_biases();
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
     choose_buffers();
+    if (gpu() && options_.fuse)
+      for (uint32_t c = 0; c < clusters_.size(); ++c) set_column_sums_apart(c);
     if (options_.fuse)
       for (Cluster& c : clusters_) store_row_inputs(c);
     for (bool again = true; again;) again = split_costly_groups();
@@ -143,6 +147,46 @@ class Partitioner {
     if (!gpu() || n.op->schema.name != "prim::gather") return false;
     const Dim all = g_.type(n.args[0].value).numel(), some = g_.type(n.results[0]).numel();
     return computing(n.args[0].value) && all.is_const() && some.is_const() && some.value() <= all.value() / 256;
+  }
+
+  // A product of the library with a vector added before it is rounded: one group, whose result is the rounded value.
+  void join_biases() {
+    std::vector<std::vector<NodeId>> users(g_.value_count());
+    for (NodeId n = 0; n < kind_.size(); ++n)
+      for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) { users[a.value].push_back(n); });
+    for (GraphValue v : g_.outputs()) users[v].resize(2);  // somebody else sees it
+    const auto only_user = [&](GraphValue v, const char* op) -> const Node* {
+      if (users[v].size() != 1) return nullptr;
+      const Node& n = g_.node(users[v][0]);
+      return n.op->schema.name == op ? &n : nullptr;
+    };
+    for (NodeId n = 0; n < kind_.size(); ++n) {
+      if (g_.node(n).op->schema.name != "prim::contract") continue;
+      const GraphValue v = g_.node(n).results[0];
+      const Node* sum = only_user(v, "prim::add");
+      const Node* rounded = sum ? only_user(sum->results[0], "prim::cast") : nullptr;
+      if (!rounded) continue;
+      GraphValue added = sum->args[sum->args[0].value == v].value;
+      const auto through = [&](const char* op) {
+        const NodeId from = g_.value(added).node;
+        if (from != no_node && g_.node(from).op->schema.name == op) added = g_.node(from).args[0].value;
+      };
+      through("prim::broadcast");
+      through("prim::cast");
+      const GraphValue w = rounded->results[0];
+      if (g_.type(added).dtype != g_.type(w).dtype) continue;
+      std::vector<bool> buffers = forced_;
+      buffers[v] = buffers[w] = false;
+      buffers[added] = true;
+      std::string refusal;
+      if (!match_library_matmul(collapse_axes(fuse_loop(g_, std::span(&w, 1), buffers).loop), refusal)) {
+        if (events_visible(EventKind::provider)) emit_event(EventKind::provider, "matmul", cat("its bias is added apart: ", refusal));
+        continue;
+      }
+      forced_ = std::move(buffers);
+      forced_[w] = true;
+      with_[users[v][0]] = with_[users[sum->results[0]][0]] = n;
+    }
   }
 
   uint32_t root(uint32_t c) const {
@@ -237,6 +281,12 @@ class Partitioner {
     };
     producers(n, [&](GraphValue v) { found(found, v); });
     std::sort(before.rbegin(), before.rend());
+    if (with_[n] != no_node) {
+      const uint32_t home = cluster_[n] = cluster_[with_[n]];
+      clusters_[home].nodes.push_back(n);
+      for (uint32_t p : before) if (p != home) add_ancestor(home, p);
+      return;
+    }
     const Domain d = domain(n);
     uint32_t home = ~0u;
     // A number made of several reductions is no part of one of them: these can share a launch then.
@@ -342,6 +392,30 @@ class Partitioner {
         buffer_[v] = true;
       }
     }
+  }
+
+  // On a GPU sums over the rows of a matrix are a kernel of their own where nothing else of the cluster reads them: the
+  // maps beside them then run at the full width of memory.
+  void set_column_sums_apart(uint32_t index) {
+    const Cluster& c = clusters_[index];
+    if (c.merged_into != ~0u || c.alone || !c.has_row) return;
+    if (std::find(c.reduced.begin(), c.reduced.end(), c.reduced_rank - 1) != c.reduced.end()) return;
+    std::vector<NodeId> sums;
+    bool stores_maps = false;
+    for (NodeId n : c.nodes) {
+      const GraphValue v = g_.node(n).results[0];
+      if (kind_[n] != NodeKind::reduce) {
+        // What is stored for each sum would wait for it.
+        if (buffer_[v] && g_.type(v).numel() != c.full) return;
+        stores_maps |= buffer_[v];
+        continue;
+      }
+      if (!buffer_[v]) return;
+      for (NodeId user : users_[v])
+        if (root(cluster_[user]) == index && g_.type(g_.node(user).results[0]).numel() != c.row) return;
+      sums.push_back(n);
+    }
+    if (stores_maps) apart_.insert(apart_.end(), sums.begin(), sums.end());
   }
 
   std::vector<GraphValue> group_outputs(const Cluster& c) const {
@@ -562,6 +636,7 @@ class Partitioner {
   const Target& target_;
   std::vector<NodeKind> kind_;
   std::vector<uint32_t> cluster_;
+  std::vector<NodeId> with_;             // the product that a node is part of
   std::vector<Cluster> clusters_;
   std::vector<bool> forced_, buffer_;
   std::vector<std::vector<NodeId>> users_;

@@ -16,7 +16,7 @@ bool is_op(const Node& n, const char* name) { return n.op->schema.name == name; 
 
 class Simplifier {
  public:
-  explicit Simplifier(const Graph& g) : g_(g), map_(g.value_count(), ~0u), output_(g.value_count()) {
+  Simplifier(const Graph& g, bool across_groups) : g_(g), across_groups_(across_groups), map_(g.value_count(), ~0u), output_(g.value_count()) {
     for (GraphValue v : g.outputs()) output_[v] = true;
   }
 
@@ -72,6 +72,12 @@ class Simplifier {
     if (is_op(n, "prim::cast")) {
       const GraphValue a = args[0].value;
       if (out_.type(a).dtype == result.dtype) { same = a; return true; }
+      // Widened and narrowed again.
+      if (const Node* p = producer(a); across_groups_ && p && is_op(*p, "prim::cast") && is_reduced_float(result.dtype))
+        if (out_.type(p->args[0].value).dtype == result.dtype && is_float(out_.type(a).dtype) && dtype_bytes(out_.type(a).dtype) > 2) {
+          same = p->args[0].value;
+          return true;
+        }
       return false;
     }
     if (is_op(n, "prim::reshape") || is_op(n, "prim::broadcast")) {
@@ -120,7 +126,7 @@ class Simplifier {
         const Node& m = out_.node(it->second);
         // Rounding boundaries of 16-bit values are part of the meaning: only calls of one group may merge there.
         const bool rounds = is_reduced_float(g_.type(n.results[0]).dtype);
-        if (m.op != n.op || !same_args(m.args, args) || (rounds && m.group != n.group)) continue;
+        if (m.op != n.op || !same_args(m.args, args) || (rounds && !across_groups_ && m.group != n.group)) continue;
         for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = m.results[i];
         return;
       }
@@ -134,6 +140,7 @@ class Simplifier {
   }
 
   const Graph& g_;
+  bool across_groups_;
   Graph out_;
   std::vector<GraphValue> map_;
   std::vector<bool> output_;
@@ -143,6 +150,6 @@ class Simplifier {
 
 }  // namespace
 
-Graph simplify(const Graph& g) { return Simplifier(g).run(); }
+Graph simplify(const Graph& g, bool across_groups) { return Simplifier(g, across_groups).run(); }
 
 }  // namespace phlox

@@ -16,7 +16,14 @@ std::optional<LibraryMatmul> match_library_matmul(const Loop& loop, std::string&
     return i.op == Scalar::cast ? loop.insts[i.operand[0]] : i;
   };
   const Inst& stored = loop.insts[s.value];
-  if (s.value != c.sum && !(stored.op == Scalar::cast && stored.operand[0] == c.sum)) return refuse("it does more than multiply");
+  ValueId product = stored.op == Scalar::cast ? stored.operand[0] : s.value, added = no_value;
+  if (const Inst& sum = loop.insts[product]; product != c.sum && sum.op == Scalar::add && stored.op == Scalar::cast)
+    for (int n = 0; n < 2; ++n)
+      if (sum.operand[n] == c.sum) {
+        added = sum.operand[1 - n];
+        product = c.sum;
+      }
+  if (product != c.sum) return refuse("it does more than multiply");
   if (loop.params[s.param].kind != Param::Kind::out) return refuse("it changes memory in place");
   struct Factor { const Inst* load; Affine address; };
   const auto factor = [&](ValueId v) -> std::optional<Factor> {
@@ -35,7 +42,7 @@ std::optional<LibraryMatmul> match_library_matmul(const Loop& loop, std::string&
   if (out != type && !(narrow && out == DType::f32)) return refuse("its results have another type");
   const Affine to = affine_of(loop, s.address);
   if (!to.ok) return refuse("results lie unevenly");
-  LibraryMatmul r{uint32_t(a->load->imm), uint32_t(b->load->imm), s.param, {}};
+  LibraryMatmul r{uint32_t(a->load->imm), uint32_t(b->load->imm), s.param};
   bool even = true;
   const auto step = [&](const Affine& f, std::span<const int> axes) {
     Dim d = 0;
@@ -54,6 +61,14 @@ std::optional<LibraryMatmul> match_library_matmul(const Loop& loop, std::string&
     return (side_by_side(s1, n1) && (!s0.is(0) || n0.is(1))) || (side_by_side(s0, n0) && (!s1.is(0) || n1.is(1)));
   };
   if (!usable(a_m, m, a_k, k) || !usable(b_k, k, b_n, n) || !side_by_side(c_n, n)) return refuse("neither step of a matrix is 1");
+  if (added != no_value) {
+    const auto vector = factor(added);
+    if (!vector || vector->load->dtype != out || !narrow || !step(vector->address, c.n).is(1) || !even) return refuse("what it adds is no vector of its type");
+    for (const auto* axes : {&c.m, &c.batch, &c.k})
+      for (int axis : *axes) if (!vector->address.coefficient(axis).is(0)) return refuse("what it adds differs from row to row");
+    r.bias = int32_t(vector->load->imm);
+    r.sizes.push_back(vector->address.base);
+  }
   return r;
 }
 

@@ -17,7 +17,7 @@ namespace {
 struct Algorithm { uint64_t data[8]; };
 struct Heuristic { Algorithm algorithm; size_t workspace; int state; float waves; int reserved[4]; };
 constexpr int r_32f = 0, r_64f = 1, r_16f = 2, r_16bf = 14, compute_32f = 68, compute_64f = 70;
-constexpr int desc_transpose_a = 3, desc_transpose_b = 4, layout_batch_count = 5, layout_batch_step = 6;
+constexpr int desc_transpose_a = 3, desc_transpose_b = 4, desc_epilogue = 7, desc_bias = 8, epilogue_bias = 4, layout_batch_count = 5, layout_batch_step = 6;
 constexpr int pref_workspace = 1, pref_align_a = 5, pref_align_b = 6, pref_align_c = 7, pref_align_d = 8;
 constexpr size_t workspace_bytes = 32 << 20;
 
@@ -144,8 +144,15 @@ void cublaslt_matmul(const DeviceCall& call) {
   layout(lb, second, a_type, desc_transpose_b);
   layout(lc, result, c_type, 0);
 
+  const bool has_bias = call.call.in.size() > 2;
+  if (has_bias) {
+    const int32_t epilogue = epilogue_bias;
+    const void* bias = static_cast<const char*>(call.call.in[2].data) + s[15] * dtype_bytes(c_type);
+    check("describe", f.desc_set(desc.p, desc_epilogue, &epilogue, sizeof epilogue));
+    check("describe", f.desc_set(desc.p, desc_bias, &bias, sizeof bias));
+  }
   const uint32_t align[3] = {uint32_t(alignment_of(b)), uint32_t(alignment_of(a)), uint32_t(alignment_of(c))};
-  uint64_t key = uint64_t(a_type) | uint64_t(c_type) << 8 | uint64_t(device.id().index) << 16;
+  uint64_t key = uint64_t(a_type) | uint64_t(c_type) << 8 | uint64_t(device.id().index) << 16 | uint64_t(has_bias) << 32;
   for (size_t i = 0; i < s.size(); ++i) key = mix64(key ^ uint64_t(i == 4 || i == 8 || i == 12 ? 0 : s[i]));
   for (uint32_t x : align) key = mix64(key ^ x);
   Algorithm algorithm;
