@@ -173,6 +173,14 @@ inline void _log_softmax_backward_data_out(const Tensor& out, const Tensor& grad
   static const detail::Op op_("_log_softmax_backward_data.out");
   op_.call_out({detail::slot(grad_output), detail::slot(output), detail::slot(dim), detail::slot(input_dtype), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor, Tensor> _lu_with_info(const Tensor& self, bool pivot = true, bool check_errors = true) {
+  static const detail::Op op_("_lu_with_info");
+  return op_.call_tuple<3>({detail::slot(self), detail::slot(pivot), detail::slot(check_errors)});
+}
+inline void _lu_with_info_out(const Tensor& out0, const Tensor& out1, const Tensor& out2, const Tensor& self, bool pivot = true, bool check_errors = true) {
+  static const detail::Op op_("_lu_with_info.out");
+  op_.call_out({detail::slot(self), detail::slot(pivot), detail::slot(check_errors), detail::slot(out0), detail::slot(out1), detail::slot(out2)});
+}
 inline std::tuple<Tensor, Tensor, Tensor> _native_batch_norm_legit(const Tensor& input, const Tensor& weight, const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, bool training, double momentum, double eps) {
   static const detail::Op op_("_native_batch_norm_legit");
   return op_.call_tuple<3>({detail::slot(input), detail::slot(weight), detail::slot(bias), detail::slot(running_mean), detail::slot(running_var), detail::slot(training), detail::slot(momentum), detail::slot(eps)});
@@ -1253,6 +1261,30 @@ inline Tensor channel_shuffle(const Tensor& self, int64_t groups) {
   static const detail::Op op_("channel_shuffle");
   return op_.call1({detail::slot(self), detail::slot(groups)});
 }
+inline Tensor cholesky(const Tensor& self, bool upper = false) {
+  static const detail::Op op_("cholesky");
+  return op_.call1({detail::slot(self), detail::slot(upper)});
+}
+inline Tensor cholesky_inverse(const Tensor& self, bool upper = false) {
+  static const detail::Op op_("cholesky_inverse");
+  return op_.call1({detail::slot(self), detail::slot(upper)});
+}
+inline void cholesky_inverse_out(const Tensor& out, const Tensor& self, bool upper = false) {
+  static const detail::Op op_("cholesky_inverse.out");
+  op_.call_out({detail::slot(self), detail::slot(upper), detail::slot(out)});
+}
+inline void cholesky_out(const Tensor& out, const Tensor& self, bool upper = false) {
+  static const detail::Op op_("cholesky.out");
+  op_.call_out({detail::slot(self), detail::slot(upper), detail::slot(out)});
+}
+inline Tensor cholesky_solve(const Tensor& self, const Tensor& input2, bool upper = false) {
+  static const detail::Op op_("cholesky_solve");
+  return op_.call1({detail::slot(self), detail::slot(input2), detail::slot(upper)});
+}
+inline void cholesky_solve_out(const Tensor& out, const Tensor& self, const Tensor& input2, bool upper = false) {
+  static const detail::Op op_("cholesky_solve.out");
+  op_.call_out({detail::slot(self), detail::slot(input2), detail::slot(upper), detail::slot(out)});
+}
 inline std::vector<Tensor> chunk(const Tensor& self, int64_t chunks, int64_t dim = 0) {
   static const detail::Op op_("chunk");
   return op_.call_list({detail::slot(self), detail::slot(chunks), detail::slot(dim)});
@@ -1703,6 +1735,14 @@ inline const Tensor& deg2rad_(const Tensor& self) {
 }
 inline void deg2rad_out(const Tensor& out, const Tensor& self) {
   static const detail::Op op_("deg2rad.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor det(const Tensor& self) {
+  static const detail::Op op_("det");
+  return op_.call1({detail::slot(self)});
+}
+inline void det_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("det.out");
   op_.call_out({detail::slot(self), detail::slot(out)});
 }
 inline Tensor detach(const Tensor& self) {
@@ -2608,6 +2648,14 @@ inline void geometric_out(const Tensor& out, const Tensor& self, double p) {
   static const detail::Op op_("geometric.out");
   op_.call_out({detail::slot(self), detail::slot(p), detail::none_slot(), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor> geqrf(const Tensor& self) {
+  static const detail::Op op_("geqrf");
+  return op_.call_tuple<2>({detail::slot(self)});
+}
+inline void geqrf_out(const Tensor& out0, const Tensor& out1, const Tensor& self) {
+  static const detail::Op op_("geqrf.out");
+  op_.call_out({detail::slot(self), detail::slot(out0), detail::slot(out1)});
+}
 inline Tensor ger(const Tensor& self, const Tensor& vec2) {
   static const detail::Op op_("ger");
   return op_.call1({detail::slot(self), detail::slot(vec2)});
@@ -3037,6 +3085,14 @@ inline Tensor instance_norm(const Tensor& input, const Tensor& weight, const Ten
   static const detail::Op op_("instance_norm");
   return op_.call1({detail::slot(input), detail::slot(weight), detail::slot(bias), detail::slot(running_mean), detail::slot(running_var), detail::slot(use_input_stats), detail::slot(momentum), detail::slot(eps), detail::slot(cudnn_enabled)});
 }
+inline Tensor inverse(const Tensor& self) {
+  static const detail::Op op_("inverse");
+  return op_.call1({detail::slot(self)});
+}
+inline void inverse_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("inverse.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
 inline Tensor isclose(const Tensor& self, const Tensor& other, double rtol = 1e-05, double atol = 1e-08, bool equal_nan = false) {
   static const detail::Op op_("isclose");
   return op_.call1({detail::slot(self), detail::slot(other), detail::slot(rtol), detail::slot(atol), detail::slot(equal_nan)});
@@ -3275,6 +3331,38 @@ inline const Tensor& lift_fresh_copy_(const Tensor& self) {
   op_.call_in_place({detail::slot(self)});
   return self;
 }
+inline Tensor linalg_cholesky(const Tensor& self, bool upper = false) {
+  static const detail::Op op_("linalg_cholesky");
+  return op_.call1({detail::slot(self), detail::slot(upper)});
+}
+inline std::tuple<Tensor, Tensor> linalg_cholesky_ex(const Tensor& self, bool upper = false, bool check_errors = false) {
+  static const detail::Op op_("linalg_cholesky_ex");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(upper), detail::slot(check_errors)});
+}
+inline void linalg_cholesky_ex_out(const Tensor& out0, const Tensor& out1, const Tensor& self, bool upper = false, bool check_errors = false) {
+  static const detail::Op op_("linalg_cholesky_ex.out");
+  op_.call_out({detail::slot(self), detail::slot(upper), detail::slot(check_errors), detail::slot(out0), detail::slot(out1)});
+}
+inline void linalg_cholesky_out(const Tensor& out, const Tensor& self, bool upper = false) {
+  static const detail::Op op_("linalg_cholesky.out");
+  op_.call_out({detail::slot(self), detail::slot(upper), detail::slot(out)});
+}
+inline Tensor linalg_cond(const Tensor& self, const std::optional<Scalar>& p = std::nullopt) {
+  static const detail::Op op_("linalg_cond");
+  return op_.call1({detail::slot(self), detail::slot(p)});
+}
+inline Tensor linalg_cond(const Tensor& self, std::string_view p) {
+  static const detail::Op op_("linalg_cond.p_str");
+  return op_.call1({detail::slot(self), detail::slot(p)});
+}
+inline void linalg_cond_out(const Tensor& out, const Tensor& self, const std::optional<Scalar>& p = std::nullopt) {
+  static const detail::Op op_("linalg_cond.out");
+  op_.call_out({detail::slot(self), detail::slot(p), detail::slot(out)});
+}
+inline void linalg_cond_out(const Tensor& out, const Tensor& self, std::string_view p) {
+  static const detail::Op op_("linalg_cond.p_str_out");
+  op_.call_out({detail::slot(self), detail::slot(p), detail::slot(out)});
+}
 inline Tensor linalg_cross(const Tensor& self, const Tensor& other, int64_t dim = -1) {
   static const detail::Op op_("linalg_cross");
   return op_.call1({detail::slot(self), detail::slot(other), detail::slot(dim)});
@@ -3283,9 +3371,89 @@ inline void linalg_cross_out(const Tensor& out, const Tensor& self, const Tensor
   static const detail::Op op_("linalg_cross.out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(dim), detail::slot(out)});
 }
+inline Tensor linalg_det(const Tensor& A) {
+  static const detail::Op op_("linalg_det");
+  return op_.call1({detail::slot(A)});
+}
+inline void linalg_det_out(const Tensor& out, const Tensor& A) {
+  static const detail::Op op_("linalg_det.out");
+  op_.call_out({detail::slot(A), detail::slot(out)});
+}
 inline Tensor linalg_diagonal(const Tensor& self, int64_t offset = 0, int64_t dim1 = -2, int64_t dim2 = -1) {
   static const detail::Op op_("linalg_diagonal");
   return op_.call1({detail::slot(self), detail::slot(offset), detail::slot(dim1), detail::slot(dim2)});
+}
+inline std::tuple<Tensor, Tensor> linalg_eig(const Tensor& self) {
+  static const detail::Op op_("linalg_eig");
+  return op_.call_tuple<2>({detail::slot(self)});
+}
+inline void linalg_eig_out(const Tensor& out0, const Tensor& out1, const Tensor& self) {
+  static const detail::Op op_("linalg_eig.out");
+  op_.call_out({detail::slot(self), detail::slot(out0), detail::slot(out1)});
+}
+inline std::tuple<Tensor, Tensor> linalg_eigh(const Tensor& self, std::string_view UPLO = "L") {
+  static const detail::Op op_("linalg_eigh");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(UPLO)});
+}
+inline void linalg_eigh_out(const Tensor& out0, const Tensor& out1, const Tensor& self, std::string_view UPLO = "L") {
+  static const detail::Op op_("linalg_eigh.out");
+  op_.call_out({detail::slot(self), detail::slot(UPLO), detail::slot(out0), detail::slot(out1)});
+}
+inline Tensor linalg_eigvals(const Tensor& self) {
+  static const detail::Op op_("linalg_eigvals");
+  return op_.call1({detail::slot(self)});
+}
+inline void linalg_eigvals_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("linalg_eigvals.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor linalg_eigvalsh(const Tensor& self, std::string_view UPLO = "L") {
+  static const detail::Op op_("linalg_eigvalsh");
+  return op_.call1({detail::slot(self), detail::slot(UPLO)});
+}
+inline void linalg_eigvalsh_out(const Tensor& out, const Tensor& self, std::string_view UPLO = "L") {
+  static const detail::Op op_("linalg_eigvalsh.out");
+  op_.call_out({detail::slot(self), detail::slot(UPLO), detail::slot(out)});
+}
+inline Tensor linalg_householder_product(const Tensor& input, const Tensor& tau) {
+  static const detail::Op op_("linalg_householder_product");
+  return op_.call1({detail::slot(input), detail::slot(tau)});
+}
+inline void linalg_householder_product_out(const Tensor& out, const Tensor& input, const Tensor& tau) {
+  static const detail::Op op_("linalg_householder_product.out");
+  op_.call_out({detail::slot(input), detail::slot(tau), detail::slot(out)});
+}
+inline Tensor linalg_inv(const Tensor& A) {
+  static const detail::Op op_("linalg_inv");
+  return op_.call1({detail::slot(A)});
+}
+inline std::tuple<Tensor, Tensor> linalg_inv_ex(const Tensor& A, bool check_errors = false) {
+  static const detail::Op op_("linalg_inv_ex");
+  return op_.call_tuple<2>({detail::slot(A), detail::slot(check_errors)});
+}
+inline void linalg_inv_ex_out(const Tensor& out0, const Tensor& out1, const Tensor& A, bool check_errors = false) {
+  static const detail::Op op_("linalg_inv_ex.out");
+  op_.call_out({detail::slot(A), detail::slot(check_errors), detail::slot(out0), detail::slot(out1)});
+}
+inline void linalg_inv_out(const Tensor& out, const Tensor& A) {
+  static const detail::Op op_("linalg_inv.out");
+  op_.call_out({detail::slot(A), detail::slot(out)});
+}
+inline std::tuple<Tensor, Tensor> linalg_lu_factor(const Tensor& A, bool pivot = true) {
+  static const detail::Op op_("linalg_lu_factor");
+  return op_.call_tuple<2>({detail::slot(A), detail::slot(pivot)});
+}
+inline std::tuple<Tensor, Tensor, Tensor> linalg_lu_factor_ex(const Tensor& A, bool pivot = true, bool check_errors = false) {
+  static const detail::Op op_("linalg_lu_factor_ex");
+  return op_.call_tuple<3>({detail::slot(A), detail::slot(pivot), detail::slot(check_errors)});
+}
+inline void linalg_lu_factor_ex_out(const Tensor& out0, const Tensor& out1, const Tensor& out2, const Tensor& A, bool pivot = true, bool check_errors = false) {
+  static const detail::Op op_("linalg_lu_factor_ex.out");
+  op_.call_out({detail::slot(A), detail::slot(pivot), detail::slot(check_errors), detail::slot(out0), detail::slot(out1), detail::slot(out2)});
+}
+inline void linalg_lu_factor_out(const Tensor& out0, const Tensor& out1, const Tensor& A, bool pivot = true) {
+  static const detail::Op op_("linalg_lu_factor.out");
+  op_.call_out({detail::slot(A), detail::slot(pivot), detail::slot(out0), detail::slot(out1)});
 }
 inline Tensor linalg_matmul(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("linalg_matmul");
@@ -3295,6 +3463,34 @@ inline void linalg_matmul_out(const Tensor& out, const Tensor& self, const Tenso
   static const detail::Op op_("linalg_matmul.out");
   op_.call_out({detail::slot(self), detail::slot(other), detail::slot(out)});
 }
+inline Tensor linalg_matrix_exp(const Tensor& self) {
+  static const detail::Op op_("linalg_matrix_exp");
+  return op_.call1({detail::slot(self)});
+}
+inline void linalg_matrix_exp_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("linalg_matrix_exp.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
+}
+inline Tensor linalg_matrix_norm(const Tensor& self, const Scalar& ord, List<int64_t> dim = {-2, -1}, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_matrix_norm");
+  const detail::Slots s_dim(dim);
+  return op_.call1({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype)});
+}
+inline Tensor linalg_matrix_norm(const Tensor& self, std::string_view ord = "fro", List<int64_t> dim = {-2, -1}, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_matrix_norm.str_ord");
+  const detail::Slots s_dim(dim);
+  return op_.call1({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype)});
+}
+inline void linalg_matrix_norm_out(const Tensor& out, const Tensor& self, const Scalar& ord, List<int64_t> dim = {-2, -1}, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_matrix_norm.out");
+  const detail::Slots s_dim(dim);
+  op_.call_out({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype), detail::slot(out)});
+}
+inline void linalg_matrix_norm_out(const Tensor& out, const Tensor& self, std::string_view ord = "fro", List<int64_t> dim = {-2, -1}, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_matrix_norm.str_ord_out");
+  const detail::Slots s_dim(dim);
+  op_.call_out({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype), detail::slot(out)});
+}
 inline Tensor linalg_matrix_power(const Tensor& self, int64_t n) {
   static const detail::Op op_("linalg_matrix_power");
   return op_.call1({detail::slot(self), detail::slot(n)});
@@ -3302,6 +3498,30 @@ inline Tensor linalg_matrix_power(const Tensor& self, int64_t n) {
 inline void linalg_matrix_power_out(const Tensor& out, const Tensor& self, int64_t n) {
   static const detail::Op op_("linalg_matrix_power.out");
   op_.call_out({detail::slot(self), detail::slot(n), detail::slot(out)});
+}
+inline Tensor linalg_matrix_rank(const Tensor& input, const Tensor& atol, const Tensor& rtol = {}, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank.atol_rtol_tensor");
+  return op_.call1({detail::slot(input), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian)});
+}
+inline Tensor linalg_matrix_rank(const Tensor& self, std::optional<double> atol = std::nullopt, std::optional<double> rtol = std::nullopt, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank.atol_rtol_float");
+  return op_.call1({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian)});
+}
+inline Tensor linalg_matrix_rank(const Tensor& self, double tol, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank");
+  return op_.call1({detail::slot(self), detail::slot(tol), detail::slot(hermitian)});
+}
+inline void linalg_matrix_rank_out(const Tensor& out, const Tensor& input, const Tensor& atol, const Tensor& rtol = {}, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank.atol_rtol_tensor_out");
+  op_.call_out({detail::slot(input), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian), detail::slot(out)});
+}
+inline void linalg_matrix_rank_out(const Tensor& out, const Tensor& self, std::optional<double> atol = std::nullopt, std::optional<double> rtol = std::nullopt, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank.atol_rtol_float_out");
+  op_.call_out({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian), detail::slot(out)});
+}
+inline void linalg_matrix_rank_out(const Tensor& out, const Tensor& self, double tol, bool hermitian = false) {
+  static const detail::Op op_("linalg_matrix_rank.out");
+  op_.call_out({detail::slot(self), detail::slot(tol), detail::slot(hermitian), detail::slot(out)});
 }
 inline Tensor linalg_multi_dot(TensorList tensors) {
   static const detail::Op op_("linalg_multi_dot");
@@ -3312,6 +3532,124 @@ inline void linalg_multi_dot_out(const Tensor& out, TensorList tensors) {
   static const detail::Op op_("linalg_multi_dot.out");
   const detail::Slots s_tensors(tensors);
   op_.call_out({s_tensors.slot(), detail::slot(out)});
+}
+inline Tensor linalg_norm(const Tensor& self, const std::optional<Scalar>& ord = std::nullopt, OptList<int64_t> dim = std::nullopt, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_norm");
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype)});
+}
+inline Tensor linalg_norm(const Tensor& self, std::string_view ord, OptList<int64_t> dim = std::nullopt, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_norm.ord_str");
+  const detail::Slots s_dim(dim, true);
+  return op_.call1({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype)});
+}
+inline void linalg_norm_out(const Tensor& out, const Tensor& self, const std::optional<Scalar>& ord = std::nullopt, OptList<int64_t> dim = std::nullopt, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_norm.out");
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype), detail::slot(out)});
+}
+inline void linalg_norm_out(const Tensor& out, const Tensor& self, std::string_view ord, OptList<int64_t> dim = std::nullopt, bool keepdim = false, std::optional<DType> dtype = std::nullopt) {
+  static const detail::Op op_("linalg_norm.ord_str_out");
+  const detail::Slots s_dim(dim, true);
+  op_.call_out({detail::slot(self), detail::slot(ord), s_dim.slot(), detail::slot(keepdim), detail::slot(dtype), detail::slot(out)});
+}
+inline Tensor linalg_pinv(const Tensor& self, const Tensor& atol, const Tensor& rtol = {}, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv.atol_rtol_tensor");
+  return op_.call1({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian)});
+}
+inline Tensor linalg_pinv(const Tensor& self, std::optional<double> atol = std::nullopt, std::optional<double> rtol = std::nullopt, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv.atol_rtol_float");
+  return op_.call1({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian)});
+}
+inline Tensor linalg_pinv(const Tensor& self, double rcond, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv");
+  return op_.call1({detail::slot(self), detail::slot(rcond), detail::slot(hermitian)});
+}
+inline void linalg_pinv_out(const Tensor& out, const Tensor& self, const Tensor& atol, const Tensor& rtol = {}, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv.atol_rtol_tensor_out");
+  op_.call_out({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian), detail::slot(out)});
+}
+inline void linalg_pinv_out(const Tensor& out, const Tensor& self, std::optional<double> atol = std::nullopt, std::optional<double> rtol = std::nullopt, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv.atol_rtol_float_out");
+  op_.call_out({detail::slot(self), detail::slot(atol), detail::slot(rtol), detail::slot(hermitian), detail::slot(out)});
+}
+inline void linalg_pinv_out(const Tensor& out, const Tensor& self, double rcond, bool hermitian = false) {
+  static const detail::Op op_("linalg_pinv.out");
+  op_.call_out({detail::slot(self), detail::slot(rcond), detail::slot(hermitian), detail::slot(out)});
+}
+inline std::tuple<Tensor, Tensor> linalg_qr(const Tensor& A, std::string_view mode = "reduced") {
+  static const detail::Op op_("linalg_qr");
+  return op_.call_tuple<2>({detail::slot(A), detail::slot(mode)});
+}
+inline void linalg_qr_out(const Tensor& out0, const Tensor& out1, const Tensor& A, std::string_view mode = "reduced") {
+  static const detail::Op op_("linalg_qr.out");
+  op_.call_out({detail::slot(A), detail::slot(mode), detail::slot(out0), detail::slot(out1)});
+}
+inline std::tuple<Tensor, Tensor> linalg_slogdet(const Tensor& A) {
+  static const detail::Op op_("linalg_slogdet");
+  return op_.call_tuple<2>({detail::slot(A)});
+}
+inline void linalg_slogdet_out(const Tensor& out0, const Tensor& out1, const Tensor& A) {
+  static const detail::Op op_("linalg_slogdet.out");
+  op_.call_out({detail::slot(A), detail::slot(out0), detail::slot(out1)});
+}
+inline Tensor linalg_solve(const Tensor& A, const Tensor& B, bool left = true) {
+  static const detail::Op op_("linalg_solve");
+  return op_.call1({detail::slot(A), detail::slot(B), detail::slot(left)});
+}
+inline std::tuple<Tensor, Tensor> linalg_solve_ex(const Tensor& A, const Tensor& B, bool left = true, bool check_errors = false) {
+  static const detail::Op op_("linalg_solve_ex");
+  return op_.call_tuple<2>({detail::slot(A), detail::slot(B), detail::slot(left), detail::slot(check_errors)});
+}
+inline void linalg_solve_ex_out(const Tensor& out0, const Tensor& out1, const Tensor& A, const Tensor& B, bool left = true, bool check_errors = false) {
+  static const detail::Op op_("linalg_solve_ex.out");
+  op_.call_out({detail::slot(A), detail::slot(B), detail::slot(left), detail::slot(check_errors), detail::slot(out0), detail::slot(out1)});
+}
+inline void linalg_solve_out(const Tensor& out, const Tensor& A, const Tensor& B, bool left = true) {
+  static const detail::Op op_("linalg_solve.out");
+  op_.call_out({detail::slot(A), detail::slot(B), detail::slot(left), detail::slot(out)});
+}
+inline Tensor linalg_solve_triangular(const Tensor& self, const Tensor& B, bool upper, bool left = true, bool unitriangular = false) {
+  static const detail::Op op_("linalg_solve_triangular");
+  return op_.call1({detail::slot(self), detail::slot(B), detail::slot(upper), detail::slot(left), detail::slot(unitriangular)});
+}
+inline void linalg_solve_triangular_out(const Tensor& out, const Tensor& self, const Tensor& B, bool upper, bool left = true, bool unitriangular = false) {
+  static const detail::Op op_("linalg_solve_triangular.out");
+  op_.call_out({detail::slot(self), detail::slot(B), detail::slot(upper), detail::slot(left), detail::slot(unitriangular), detail::slot(out)});
+}
+inline std::tuple<Tensor, Tensor, Tensor> linalg_svd(const Tensor& A, bool full_matrices = true, std::optional<std::string_view> driver = std::nullopt) {
+  static const detail::Op op_("linalg_svd");
+  return op_.call_tuple<3>({detail::slot(A), detail::slot(full_matrices), detail::slot(driver)});
+}
+inline void linalg_svd_out(const Tensor& out0, const Tensor& out1, const Tensor& out2, const Tensor& A, bool full_matrices = true, std::optional<std::string_view> driver = std::nullopt) {
+  static const detail::Op op_("linalg_svd.out");
+  op_.call_out({detail::slot(A), detail::slot(full_matrices), detail::slot(driver), detail::slot(out0), detail::slot(out1), detail::slot(out2)});
+}
+inline Tensor linalg_svdvals(const Tensor& A, std::optional<std::string_view> driver = std::nullopt) {
+  static const detail::Op op_("linalg_svdvals");
+  return op_.call1({detail::slot(A), detail::slot(driver)});
+}
+inline void linalg_svdvals_out(const Tensor& out, const Tensor& A, std::optional<std::string_view> driver = std::nullopt) {
+  static const detail::Op op_("linalg_svdvals.out");
+  op_.call_out({detail::slot(A), detail::slot(driver), detail::slot(out)});
+}
+inline Tensor linalg_tensorinv(const Tensor& self, int64_t ind = 2) {
+  static const detail::Op op_("linalg_tensorinv");
+  return op_.call1({detail::slot(self), detail::slot(ind)});
+}
+inline void linalg_tensorinv_out(const Tensor& out, const Tensor& self, int64_t ind = 2) {
+  static const detail::Op op_("linalg_tensorinv.out");
+  op_.call_out({detail::slot(self), detail::slot(ind), detail::slot(out)});
+}
+inline Tensor linalg_tensorsolve(const Tensor& self, const Tensor& other, OptList<int64_t> dims = std::nullopt) {
+  static const detail::Op op_("linalg_tensorsolve");
+  const detail::Slots s_dims(dims);
+  return op_.call1({detail::slot(self), detail::slot(other), s_dims.slot()});
+}
+inline void linalg_tensorsolve_out(const Tensor& out, const Tensor& self, const Tensor& other, OptList<int64_t> dims = std::nullopt) {
+  static const detail::Op op_("linalg_tensorsolve.out");
+  const detail::Slots s_dims(dims);
+  op_.call_out({detail::slot(self), detail::slot(other), s_dims.slot(), detail::slot(out)});
 }
 inline Tensor linalg_vander(const Tensor& x, std::optional<int64_t> N = std::nullopt) {
   static const detail::Op op_("linalg_vander");
@@ -3463,6 +3801,14 @@ inline Tensor logcumsumexp(const Tensor& self, int64_t dim) {
 inline void logcumsumexp_out(const Tensor& out, const Tensor& self, int64_t dim) {
   static const detail::Op op_("logcumsumexp.out");
   op_.call_out({detail::slot(self), detail::slot(dim), detail::slot(out)});
+}
+inline Tensor logdet(const Tensor& self) {
+  static const detail::Op op_("logdet");
+  return op_.call1({detail::slot(self)});
+}
+inline void logdet_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("logdet.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
 }
 inline Tensor logical_and(const Tensor& self, const Tensor& other) {
   static const detail::Op op_("logical_and");
@@ -3630,6 +3976,14 @@ inline void matmul_out(const Tensor& out, const Tensor& self, const Tensor& othe
 inline Tensor matrix_H(const Tensor& self) {
   static const detail::Op op_("matrix_H");
   return op_.call1({detail::slot(self)});
+}
+inline Tensor matrix_exp(const Tensor& self) {
+  static const detail::Op op_("matrix_exp");
+  return op_.call1({detail::slot(self)});
+}
+inline void matrix_exp_out(const Tensor& out, const Tensor& self) {
+  static const detail::Op op_("matrix_exp.out");
+  op_.call_out({detail::slot(self), detail::slot(out)});
 }
 inline Tensor matrix_power(const Tensor& self, int64_t n) {
   static const detail::Op op_("matrix_power");
@@ -4319,6 +4673,14 @@ inline Tensor ones_like(const Tensor& self, const TensorOptions& options = {}) {
   return detail::with_options(op_.call1({detail::slot(self), detail::slot(options.dtype), detail::none_slot(), detail::slot(options.device), detail::none_slot()}), options);
 }
 inline Tensor ones_like(const Tensor& self, DType dtype) { return ones_like(self, TensorOptions{.dtype = dtype}); }
+inline Tensor orgqr(const Tensor& self, const Tensor& input2) {
+  static const detail::Op op_("orgqr");
+  return op_.call1({detail::slot(self), detail::slot(input2)});
+}
+inline void orgqr_out(const Tensor& out, const Tensor& self, const Tensor& input2) {
+  static const detail::Op op_("orgqr.out");
+  op_.call_out({detail::slot(self), detail::slot(input2), detail::slot(out)});
+}
 inline Tensor outer(const Tensor& self, const Tensor& vec2) {
   static const detail::Op op_("outer");
   return op_.call1({detail::slot(self), detail::slot(vec2)});
@@ -4349,6 +4711,14 @@ inline Tensor permute_copy(const Tensor& self, List<int64_t> dims) {
   static const detail::Op op_("permute_copy");
   const detail::Slots s_dims(dims);
   return op_.call1({detail::slot(self), s_dims.slot()});
+}
+inline Tensor pinverse(const Tensor& self, double rcond = 1e-15) {
+  static const detail::Op op_("pinverse");
+  return op_.call1({detail::slot(self), detail::slot(rcond)});
+}
+inline void pinverse_out(const Tensor& out, const Tensor& self, double rcond = 1e-15) {
+  static const detail::Op op_("pinverse.out");
+  op_.call_out({detail::slot(self), detail::slot(rcond), detail::slot(out)});
 }
 inline Tensor pixel_shuffle(const Tensor& self, int64_t upscale_factor) {
   static const detail::Op op_("pixel_shuffle");
@@ -4453,6 +4823,14 @@ inline const Tensor& put_(const Tensor& self, const Tensor& index, const Tensor&
   static const detail::Op op_("put_");
   op_.call_in_place({detail::slot(self), detail::slot(index), detail::slot(source), detail::slot(accumulate)});
   return self;
+}
+inline std::tuple<Tensor, Tensor> qr(const Tensor& self, bool some = true) {
+  static const detail::Op op_("qr");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(some)});
+}
+inline void qr_out(const Tensor& out0, const Tensor& out1, const Tensor& self, bool some = true) {
+  static const detail::Op op_("qr.out");
+  op_.call_out({detail::slot(self), detail::slot(some), detail::slot(out0), detail::slot(out1)});
 }
 inline Tensor quantile(const Tensor& self, const Tensor& q, std::optional<int64_t> dim = std::nullopt, bool keepdim = false, std::string_view interpolation = "linear") {
   static const detail::Op op_("quantile");
@@ -5032,6 +5410,14 @@ inline Tensor slice_copy(const Tensor& self, int64_t dim = 0, std::optional<int6
 inline Tensor slice_scatter(const Tensor& self, const Tensor& src, int64_t dim = 0, std::optional<int64_t> start = std::nullopt, std::optional<int64_t> end = std::nullopt, int64_t step = 1) {
   static const detail::Op op_("slice_scatter");
   return op_.call1({detail::slot(self), detail::slot(src), detail::slot(dim), detail::slot(start), detail::slot(end), detail::slot(step)});
+}
+inline std::tuple<Tensor, Tensor> slogdet(const Tensor& self) {
+  static const detail::Op op_("slogdet");
+  return op_.call_tuple<2>({detail::slot(self)});
+}
+inline void slogdet_out(const Tensor& out0, const Tensor& out1, const Tensor& self) {
+  static const detail::Op op_("slogdet.out");
+  op_.call_out({detail::slot(self), detail::slot(out0), detail::slot(out1)});
 }
 inline Tensor smooth_l1_loss(const Tensor& self, const Tensor& target, int64_t reduction = 1, double beta = 1.0) {
   static const detail::Op op_("smooth_l1_loss");
@@ -6121,6 +6507,14 @@ inline void sum_to_size_out(const Tensor& out, const Tensor& self, List<int64_t>
   const detail::Slots s_size(size);
   op_.call_out({detail::slot(self), s_size.slot(), detail::slot(out)});
 }
+inline std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& self, bool some = true, bool compute_uv = true) {
+  static const detail::Op op_("svd");
+  return op_.call_tuple<3>({detail::slot(self), detail::slot(some), detail::slot(compute_uv)});
+}
+inline void svd_out(const Tensor& out0, const Tensor& out1, const Tensor& out2, const Tensor& self, bool some = true, bool compute_uv = true) {
+  static const detail::Op op_("svd.out");
+  op_.call_out({detail::slot(self), detail::slot(some), detail::slot(compute_uv), detail::slot(out0), detail::slot(out1), detail::slot(out2)});
+}
 inline Tensor swapaxes(const Tensor& self, int64_t axis0, int64_t axis1) {
   static const detail::Op op_("swapaxes");
   return op_.call1({detail::slot(self), detail::slot(axis0), detail::slot(axis1)});
@@ -6249,6 +6643,14 @@ inline Tensor trapz(const Tensor& y, const Tensor& x, int64_t dim = -1) {
 inline Tensor trapz(const Tensor& y, double dx = 1.0, int64_t dim = -1) {
   static const detail::Op op_("trapz.dx");
   return op_.call1({detail::slot(y), detail::slot(dx), detail::slot(dim)});
+}
+inline std::tuple<Tensor, Tensor> triangular_solve(const Tensor& self, const Tensor& A, bool upper = true, bool transpose = false, bool unitriangular = false) {
+  static const detail::Op op_("triangular_solve");
+  return op_.call_tuple<2>({detail::slot(self), detail::slot(A), detail::slot(upper), detail::slot(transpose), detail::slot(unitriangular)});
+}
+inline void triangular_solve_out(const Tensor& out0, const Tensor& out1, const Tensor& self, const Tensor& A, bool upper = true, bool transpose = false, bool unitriangular = false) {
+  static const detail::Op op_("triangular_solve.out");
+  op_.call_out({detail::slot(self), detail::slot(A), detail::slot(upper), detail::slot(transpose), detail::slot(unitriangular), detail::slot(out0), detail::slot(out1)});
 }
 inline Tensor tril(const Tensor& self, int64_t diagonal = 0) {
   static const detail::Op op_("tril");
@@ -6804,6 +7206,9 @@ inline const Tensor& Tensor::ceil_() const { return v1::ceil_(*this); }
 inline Tensor Tensor::celu(const Scalar& alpha) const { return v1::celu(*this, alpha); }
 inline const Tensor& Tensor::celu_(const Scalar& alpha) const { return v1::celu_(*this, alpha); }
 inline Tensor Tensor::channel_shuffle(int64_t groups) const { return v1::channel_shuffle(*this, groups); }
+inline Tensor Tensor::cholesky(bool upper) const { return v1::cholesky(*this, upper); }
+inline Tensor Tensor::cholesky_inverse(bool upper) const { return v1::cholesky_inverse(*this, upper); }
+inline Tensor Tensor::cholesky_solve(const Tensor& input2, bool upper) const { return v1::cholesky_solve(*this, input2, upper); }
 inline std::vector<Tensor> Tensor::chunk(int64_t chunks, int64_t dim) const { return v1::chunk(*this, chunks, dim); }
 inline Tensor Tensor::clamp(const std::optional<Scalar>& min, const std::optional<Scalar>& max) const { return v1::clamp(*this, min, max); }
 inline Tensor Tensor::clamp(const Tensor& min, const Tensor& max) const { return v1::clamp(*this, min, max); }
@@ -6852,6 +7257,7 @@ inline Tensor Tensor::cumsum(int64_t dim, std::optional<DType> dtype) const { re
 inline const Tensor& Tensor::cumsum_(int64_t dim, std::optional<DType> dtype) const { return v1::cumsum_(*this, dim, dtype); }
 inline Tensor Tensor::deg2rad() const { return v1::deg2rad(*this); }
 inline const Tensor& Tensor::deg2rad_() const { return v1::deg2rad_(*this); }
+inline Tensor Tensor::det() const { return v1::det(*this); }
 inline Tensor Tensor::detach_copy() const { return v1::detach_copy(*this); }
 inline Tensor Tensor::diag(int64_t diagonal) const { return v1::diag(*this, diagonal); }
 inline Tensor Tensor::diag_embed(int64_t offset, int64_t dim1, int64_t dim2) const { return v1::diag_embed(*this, offset, dim1, dim2); }
@@ -6969,6 +7375,7 @@ inline Tensor Tensor::gelu(std::string_view approximate) const { return v1::gelu
 inline const Tensor& Tensor::gelu_(std::string_view approximate) const { return v1::gelu_(*this, approximate); }
 inline Tensor Tensor::geometric(double p) const { return v1::geometric(*this, p); }
 inline const Tensor& Tensor::geometric_(double p) const { return v1::geometric_(*this, p); }
+inline std::tuple<Tensor, Tensor> Tensor::geqrf() const { return v1::geqrf(*this); }
 inline Tensor Tensor::ger(const Tensor& vec2) const { return v1::ger(*this, vec2); }
 inline Tensor Tensor::glu(int64_t dim) const { return v1::glu(*this, dim); }
 inline std::vector<Tensor> Tensor::gradient(const std::optional<Scalar>& spacing, std::optional<int64_t> dim, int64_t edge_order) const { return v1::gradient(*this, spacing, dim, edge_order); }
@@ -7029,6 +7436,7 @@ inline Tensor Tensor::index_reduce(int64_t dim, const Tensor& index, const Tenso
 inline const Tensor& Tensor::index_reduce_(int64_t dim, const Tensor& index, const Tensor& source, std::string_view reduce, bool include_self) const { return v1::index_reduce_(*this, dim, index, source, reduce, include_self); }
 inline Tensor Tensor::index_select(int64_t dim, const Tensor& index) const { return v1::index_select(*this, dim, index); }
 inline Tensor Tensor::inner(const Tensor& other) const { return v1::inner(*this, other); }
+inline Tensor Tensor::inverse() const { return v1::inverse(*this); }
 inline Tensor Tensor::isclose(const Tensor& other, double rtol, double atol, bool equal_nan) const { return v1::isclose(*this, other, rtol, atol, equal_nan); }
 inline Tensor Tensor::isfinite() const { return v1::isfinite(*this); }
 inline Tensor Tensor::isinf() const { return v1::isinf(*this); }
@@ -7067,10 +7475,31 @@ inline const Tensor& Tensor::lgamma_() const { return v1::lgamma_(*this); }
 inline Tensor Tensor::lift_fresh() const { return v1::lift_fresh(*this); }
 inline Tensor Tensor::lift_fresh_copy() const { return v1::lift_fresh_copy(*this); }
 inline const Tensor& Tensor::lift_fresh_copy_() const { return v1::lift_fresh_copy_(*this); }
+inline Tensor Tensor::linalg_cholesky(bool upper) const { return v1::linalg_cholesky(*this, upper); }
+inline std::tuple<Tensor, Tensor> Tensor::linalg_cholesky_ex(bool upper, bool check_errors) const { return v1::linalg_cholesky_ex(*this, upper, check_errors); }
+inline Tensor Tensor::linalg_cond(const std::optional<Scalar>& p) const { return v1::linalg_cond(*this, p); }
+inline Tensor Tensor::linalg_cond(std::string_view p) const { return v1::linalg_cond(*this, p); }
 inline Tensor Tensor::linalg_cross(const Tensor& other, int64_t dim) const { return v1::linalg_cross(*this, other, dim); }
 inline Tensor Tensor::linalg_diagonal(int64_t offset, int64_t dim1, int64_t dim2) const { return v1::linalg_diagonal(*this, offset, dim1, dim2); }
+inline std::tuple<Tensor, Tensor> Tensor::linalg_eig() const { return v1::linalg_eig(*this); }
+inline std::tuple<Tensor, Tensor> Tensor::linalg_eigh(std::string_view UPLO) const { return v1::linalg_eigh(*this, UPLO); }
+inline Tensor Tensor::linalg_eigvals() const { return v1::linalg_eigvals(*this); }
+inline Tensor Tensor::linalg_eigvalsh(std::string_view UPLO) const { return v1::linalg_eigvalsh(*this, UPLO); }
 inline Tensor Tensor::linalg_matmul(const Tensor& other) const { return v1::linalg_matmul(*this, other); }
+inline Tensor Tensor::linalg_matrix_exp() const { return v1::linalg_matrix_exp(*this); }
+inline Tensor Tensor::linalg_matrix_norm(const Scalar& ord, List<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::linalg_matrix_norm(*this, ord, dim, keepdim, dtype); }
+inline Tensor Tensor::linalg_matrix_norm(std::string_view ord, List<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::linalg_matrix_norm(*this, ord, dim, keepdim, dtype); }
 inline Tensor Tensor::linalg_matrix_power(int64_t n) const { return v1::linalg_matrix_power(*this, n); }
+inline Tensor Tensor::linalg_matrix_rank(std::optional<double> atol, std::optional<double> rtol, bool hermitian) const { return v1::linalg_matrix_rank(*this, atol, rtol, hermitian); }
+inline Tensor Tensor::linalg_matrix_rank(double tol, bool hermitian) const { return v1::linalg_matrix_rank(*this, tol, hermitian); }
+inline Tensor Tensor::linalg_norm(const std::optional<Scalar>& ord, OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::linalg_norm(*this, ord, dim, keepdim, dtype); }
+inline Tensor Tensor::linalg_norm(std::string_view ord, OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::linalg_norm(*this, ord, dim, keepdim, dtype); }
+inline Tensor Tensor::linalg_pinv(const Tensor& atol, const Tensor& rtol, bool hermitian) const { return v1::linalg_pinv(*this, atol, rtol, hermitian); }
+inline Tensor Tensor::linalg_pinv(std::optional<double> atol, std::optional<double> rtol, bool hermitian) const { return v1::linalg_pinv(*this, atol, rtol, hermitian); }
+inline Tensor Tensor::linalg_pinv(double rcond, bool hermitian) const { return v1::linalg_pinv(*this, rcond, hermitian); }
+inline Tensor Tensor::linalg_solve_triangular(const Tensor& B, bool upper, bool left, bool unitriangular) const { return v1::linalg_solve_triangular(*this, B, upper, left, unitriangular); }
+inline Tensor Tensor::linalg_tensorinv(int64_t ind) const { return v1::linalg_tensorinv(*this, ind); }
+inline Tensor Tensor::linalg_tensorsolve(const Tensor& other, OptList<int64_t> dims) const { return v1::linalg_tensorsolve(*this, other, dims); }
 inline Tensor Tensor::linalg_vector_norm(const Scalar& ord, OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::linalg_vector_norm(*this, ord, dim, keepdim, dtype); }
 inline Tensor Tensor::log() const { return v1::log(*this); }
 inline Tensor Tensor::log10() const { return v1::log10(*this); }
@@ -7087,6 +7516,7 @@ inline Tensor Tensor::log_softmax(int64_t dim, std::optional<DType> dtype) const
 inline Tensor Tensor::logaddexp(const Tensor& other) const { return v1::logaddexp(*this, other); }
 inline Tensor Tensor::logaddexp2(const Tensor& other) const { return v1::logaddexp2(*this, other); }
 inline Tensor Tensor::logcumsumexp(int64_t dim) const { return v1::logcumsumexp(*this, dim); }
+inline Tensor Tensor::logdet() const { return v1::logdet(*this); }
 inline Tensor Tensor::logical_and(const Tensor& other) const { return v1::logical_and(*this, other); }
 inline const Tensor& Tensor::logical_and_(const Tensor& other) const { return v1::logical_and_(*this, other); }
 inline Tensor Tensor::logical_not() const { return v1::logical_not(*this); }
@@ -7111,6 +7541,7 @@ inline const Tensor& Tensor::masked_scatter_(const Tensor& mask, const Tensor& s
 inline Tensor Tensor::masked_select(const Tensor& mask) const { return v1::masked_select(*this, mask); }
 inline Tensor Tensor::matmul(const Tensor& other) const { return v1::matmul(*this, other); }
 inline Tensor Tensor::matrix_H() const { return v1::matrix_H(*this); }
+inline Tensor Tensor::matrix_exp() const { return v1::matrix_exp(*this); }
 inline Tensor Tensor::matrix_power(int64_t n) const { return v1::matrix_power(*this, n); }
 inline Tensor Tensor::max(const Tensor& other) const { return v1::max(*this, other); }
 inline Tensor Tensor::max() const { return v1::max(*this); }
@@ -7202,11 +7633,13 @@ inline const Tensor& Tensor::not_equal_(const Scalar& other) const { return v1::
 inline Tensor Tensor::numpy_T() const { return v1::numpy_T(*this); }
 inline Tensor Tensor::one_hot(int64_t num_classes) const { return v1::one_hot(*this, num_classes); }
 inline Tensor Tensor::ones_like(const TensorOptions& options) const { return v1::ones_like(*this, options); }
+inline Tensor Tensor::orgqr(const Tensor& input2) const { return v1::orgqr(*this, input2); }
 inline Tensor Tensor::outer(const Tensor& vec2) const { return v1::outer(*this, vec2); }
 inline Tensor Tensor::pad(List<int64_t> pad, std::string_view mode, std::optional<double> value) const { return v1::pad(*this, pad, mode, value); }
 inline Tensor Tensor::pdist(double p) const { return v1::pdist(*this, p); }
 inline Tensor Tensor::permute(List<int64_t> dims) const { return v1::permute(*this, dims); }
 inline Tensor Tensor::permute_copy(List<int64_t> dims) const { return v1::permute_copy(*this, dims); }
+inline Tensor Tensor::pinverse(double rcond) const { return v1::pinverse(*this, rcond); }
 inline Tensor Tensor::pixel_shuffle(int64_t upscale_factor) const { return v1::pixel_shuffle(*this, upscale_factor); }
 inline Tensor Tensor::pixel_unshuffle(int64_t downscale_factor) const { return v1::pixel_unshuffle(*this, downscale_factor); }
 inline Tensor Tensor::positive() const { return v1::positive(*this); }
@@ -7220,6 +7653,7 @@ inline Tensor Tensor::prod(std::optional<DType> dtype) const { return v1::prod(*
 inline Tensor Tensor::prod(int64_t dim, bool keepdim, std::optional<DType> dtype) const { return v1::prod(*this, dim, keepdim, dtype); }
 inline Tensor Tensor::put(const Tensor& index, const Tensor& source, bool accumulate) const { return v1::put(*this, index, source, accumulate); }
 inline const Tensor& Tensor::put_(const Tensor& index, const Tensor& source, bool accumulate) const { return v1::put_(*this, index, source, accumulate); }
+inline std::tuple<Tensor, Tensor> Tensor::qr(bool some) const { return v1::qr(*this, some); }
 inline Tensor Tensor::quantile(const Tensor& q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::quantile(*this, q, dim, keepdim, interpolation); }
 inline Tensor Tensor::quantile(double q, std::optional<int64_t> dim, bool keepdim, std::string_view interpolation) const { return v1::quantile(*this, q, dim, keepdim, interpolation); }
 inline Tensor Tensor::rad2deg() const { return v1::rad2deg(*this); }
@@ -7305,6 +7739,7 @@ inline const Tensor& Tensor::sinh_() const { return v1::sinh_(*this); }
 inline Tensor Tensor::slice(int64_t dim, std::optional<int64_t> start, std::optional<int64_t> end, int64_t step) const { return v1::slice(*this, dim, start, end, step); }
 inline Tensor Tensor::slice_copy(int64_t dim, std::optional<int64_t> start, std::optional<int64_t> end, int64_t step) const { return v1::slice_copy(*this, dim, start, end, step); }
 inline Tensor Tensor::slice_scatter(const Tensor& src, int64_t dim, std::optional<int64_t> start, std::optional<int64_t> end, int64_t step) const { return v1::slice_scatter(*this, src, dim, start, end, step); }
+inline std::tuple<Tensor, Tensor> Tensor::slogdet() const { return v1::slogdet(*this); }
 inline Tensor Tensor::smooth_l1_loss(const Tensor& target, int64_t reduction, double beta) const { return v1::smooth_l1_loss(*this, target, reduction, beta); }
 inline Tensor Tensor::soft_margin_loss(const Tensor& target, int64_t reduction) const { return v1::soft_margin_loss(*this, target, reduction); }
 inline Tensor Tensor::softmax(int64_t dim, std::optional<DType> dtype) const { return v1::softmax(*this, dim, dtype); }
@@ -7415,6 +7850,7 @@ inline const Tensor& Tensor::subtract_(const Scalar& other, const Scalar& alpha)
 inline Tensor Tensor::sum(std::optional<DType> dtype) const { return v1::sum(*this, dtype); }
 inline Tensor Tensor::sum(OptList<int64_t> dim, bool keepdim, std::optional<DType> dtype) const { return v1::sum(*this, dim, keepdim, dtype); }
 inline Tensor Tensor::sum_to_size(List<int64_t> size) const { return v1::sum_to_size(*this, size); }
+inline std::tuple<Tensor, Tensor, Tensor> Tensor::svd(bool some, bool compute_uv) const { return v1::svd(*this, some, compute_uv); }
 inline Tensor Tensor::swapaxes(int64_t axis0, int64_t axis1) const { return v1::swapaxes(*this, axis0, axis1); }
 inline Tensor Tensor::swapdims(int64_t dim0, int64_t dim1) const { return v1::swapdims(*this, dim0, dim1); }
 inline Tensor Tensor::t() const { return v1::t(*this); }
@@ -7435,6 +7871,7 @@ inline std::tuple<Tensor, Tensor> Tensor::topk(int64_t k, int64_t dim, bool larg
 inline Tensor Tensor::trace() const { return v1::trace(*this); }
 inline Tensor Tensor::transpose(int64_t dim0, int64_t dim1) const { return v1::transpose(*this, dim0, dim1); }
 inline Tensor Tensor::transpose_copy(int64_t dim0, int64_t dim1) const { return v1::transpose_copy(*this, dim0, dim1); }
+inline std::tuple<Tensor, Tensor> Tensor::triangular_solve(const Tensor& A, bool upper, bool transpose, bool unitriangular) const { return v1::triangular_solve(*this, A, upper, transpose, unitriangular); }
 inline Tensor Tensor::tril(int64_t diagonal) const { return v1::tril(*this, diagonal); }
 inline Tensor Tensor::triu(int64_t diagonal) const { return v1::triu(*this, diagonal); }
 inline Tensor Tensor::true_divide(const Tensor& other) const { return v1::true_divide(*this, other); }

@@ -107,7 +107,8 @@ Graph decompose(const Graph& g, bool adds_guards) {
   Graph r = d.run();
   if (has_complex(r)) {
     if (d.left_dead_nodes()) r = prune(r);
-    r = lower_complex(r);
+    const Graph lowered = lower_complex(r);
+    r = Decomposer(lowered).run();  // once more: the operands of extern ops that were complex
   }
   // Whoever keeps the program knows only the guards of the graph that came in, unless it said otherwise.
   PHLOX_CHECK(adds_guards || !env || env->guards().size() == guards, "taking ops apart asked for sizes that building the graph did not");

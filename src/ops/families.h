@@ -16,6 +16,7 @@ OpFamily reduction_family();
 OpFamily scan_family();
 OpFamily special_family();
 OpFamily fft_family();
+OpFamily linalg_family();
 OpFamily matmul_family();
 OpFamily conv_family();
 OpFamily softmax_family();
@@ -58,6 +59,7 @@ inline std::vector<OpFamily> op_families() {
       scan_family(),
       special_family(),
       fft_family(),
+      linalg_family(),
       matmul_family(),
       conv_family(),
       softmax_family(),

@@ -1,0 +1,785 @@
+// Linear algebra: factorisations on the host (linalg_host.h), and solves, inverses, determinants and norms around them.
+#include <algorithm>
+#include <cmath>
+
+#include "ops/arith.h"
+#include "ops/complex.h"
+#include "ops/linalg_host.h"
+
+namespace phlox {
+
+using Types = SmallVector<TensorType, 2>;
+
+// --- the one extern op: WHAT of matrices, the last two dims, for every matrix of a batch. Complex ones come as pairs.
+// Flags: triangular and cholesky_solve 1 upper, 2 unit diagonal; cholesky 1 reads the upper half; qr and svd 1 full.
+
+static std::vector<Val> factor(std::string_view what, const std::vector<Val>& in, int64_t flag = 0);
+
+struct Layout {
+  Dims batch;
+  Dim rows = 0, cols = 0;
+};
+static Layout layout_of(const TensorType& t, bool pairs) {
+  Layout l;
+  const size_t r = t.shape.size() - pairs;
+  for (size_t d = 0; d + 2 < r; ++d) l.batch.push_back(t.shape[d]);
+  l.rows = t.shape[r - 2];
+  l.cols = t.shape[r - 1];
+  return l;
+}
+static void factor_type(const Args& a, Types& out) {
+  const std::vector<Val> in = a.vals(0);
+  const std::string_view what = a.s(1);
+  const bool pairs = a.b(2), full = a.i(3) & 1;
+  const Layout l = layout_of(in[0].type(), pairs);
+  const DType d = in[0].dtype();
+  auto add = [&](std::initializer_list<Dim> tail, DType dtype, bool complex) {
+    TensorType t;
+    t.dtype = dtype;
+    t.device = in[0].type().device;
+    t.shape = l.batch;
+    t.shape.append(tail.begin(), tail.end());
+    if (complex) t.shape.push_back(2);
+    out.push_back(t);
+  };
+  const Dim m = l.rows, n = l.cols, k = min(m, n);
+  if (what == "solve" || what == "triangular" || what == "cholesky_solve") { add({n, layout_of(in[1].type(), pairs).cols}, d, pairs); if (what == "solve") add({}, DType::i32, false); }
+  else if (what == "cholesky") { add({n, n}, d, pairs); add({}, DType::i32, false); }
+  else if (what == "lu") { add({m, n}, d, pairs); add({k}, DType::i32, false); add({}, DType::i32, false); }
+  else if (what == "slogdet") { add({}, d, pairs); add({}, d, false); }
+  else if (what == "qr") { add({m, full ? m : k}, d, pairs); add({full ? m : k, n}, d, pairs); }
+  else if (what == "geqrf") { add({m, n}, d, pairs); add({k}, d, pairs); }
+  else if (what == "householder") add({m, n}, d, pairs);
+  else if (what == "eigh") { add({n}, d, false); add({n, n}, d, pairs); }
+  else if (what == "svd") { add({m, full ? m : k}, d, pairs); add({k}, d, false); add({full ? n : k, n}, d, pairs); }
+  else if (what == "eig") { add({n}, d, true); add({n, n}, d, true); }
+  else if (what == "swap" || what == "unswap") add({m, n}, d, pairs);
+  else { PHLOX_CHECK(what == "exp", "linalg ", what); add({n, n}, d, pairs); }
+}
+
+namespace {
+
+// The k-th matrix (or vector, as one column) of a batch.
+class Batch {
+ public:
+  Batch(const HostTensor& t, bool pairs, bool vectors) : t_(t), pairs_(pairs) {
+    const size_t r = t.shape.size() - pairs;
+    cols = vectors ? 1 : t.shape[r - 1];
+    rows = vectors ? (r ? t.shape[r - 1] : 1) : t.shape[r - 2];
+  }
+  Matrix get(int64_t k) const {
+    Matrix m(rows, cols);
+    for (int64_t i = 0; i < rows * cols; ++i) m.data[size_t(i)] = at(k * rows * cols + i);
+    return m;
+  }
+  void set(int64_t k, const Matrix& m) const { for (int64_t i = 0; i < rows * cols; ++i) put(k * rows * cols + i, m.data[size_t(i)]); }
+  void set(int64_t k, const std::vector<Matrix::C>& v) const { for (size_t i = 0; i < v.size(); ++i) put(k * rows * cols + int64_t(i), v[i]); }
+  void set(int64_t k, const std::vector<double>& v) const { for (size_t i = 0; i < v.size(); ++i) put(k * rows * cols + int64_t(i), v[i]); }
+  int64_t rows, cols;
+
+ private:
+  Matrix::C at(int64_t i) const {
+    const int64_t j = pairs_ ? 2 * i : i;
+    return {real(j), pairs_ ? real(j + 1) : 0};
+  }
+  double real(int64_t j) const { return t_.dtype == DType::f64 ? t_.as<double>()[j] : double(t_.as<float>()[j]); }
+  void put(int64_t i, Matrix::C z) const {
+    const int64_t j = pairs_ ? 2 * i : i;
+    store(j, z.real());
+    if (pairs_) store(j + 1, z.imag());
+  }
+  void store(int64_t j, double v) const { if (t_.dtype == DType::f64) t_.as<double>()[j] = v; else t_.as<float>()[j] = float(v); }
+  const HostTensor& t_;
+  bool pairs_;
+};
+
+void run_factor(HostCall& c) {
+  const std::string& what = c.args[1].text;
+  const bool pairs = c.i(2) != 0;
+  const int64_t flag = c.i(3);
+  const Batch a(c.in[0], pairs, false);
+  const size_t batch_rank = c.in[0].shape.size() - 2 - size_t(pairs);
+  int64_t count = 1;
+  for (size_t d = 0; d < batch_rank; ++d) count *= c.in[0].shape[d];
+  auto matrices = [&](size_t i) { return Batch(c.out[i], pairs, false); };
+  auto info = [&](size_t i, int64_t k) -> int32_t& { return c.out[i].as<int32_t>()[k]; };
+  for (int64_t k = 0; k < count; ++k) {
+    Matrix m = a.get(k);
+    if (what == "solve") {
+      Matrix x;
+      info(1, k) = solve(m, Batch(c.in[1], pairs, false).get(k), x);
+      matrices(0).set(k, x);
+    } else if (what == "triangular") {
+      Matrix x = Batch(c.in[1], pairs, false).get(k);
+      solve_triangular(m, x, flag & 1, flag & 2);
+      matrices(0).set(k, x);
+    } else if (what == "cholesky_solve") {
+      const Matrix l = flag & 1 ? m.adjoint() : m;
+      Matrix x = Batch(c.in[1], pairs, false).get(k);
+      solve_triangular(l, x, false, false);
+      solve_triangular(l.adjoint(), x, true, false);
+      matrices(0).set(k, x);
+    } else if (what == "cholesky") {
+      Matrix l;
+      info(1, k) = cholesky(flag & 1 ? m.adjoint() : m, l);
+      matrices(0).set(k, l);
+    } else if (what == "lu") {
+      std::vector<int32_t> pivots;
+      info(2, k) = lu_factor(m, pivots);
+      matrices(0).set(k, m);
+      for (size_t i = 0; i < pivots.size(); ++i) c.out[1].as<int32_t>()[k * int64_t(pivots.size()) + int64_t(i)] = pivots[i];
+    } else if (what == "slogdet") {
+      std::vector<int32_t> pivots;
+      lu_factor(m, pivots);
+      Matrix::C sign = 1;
+      double log = 0;
+      for (int64_t i = 0; i < m.rows; ++i) {
+        const double size = std::abs(m(i, i));
+        if (pivots[size_t(i)] != int32_t(i) + 1) sign = -sign;
+        sign = size == 0 ? Matrix::C(0) : sign * (m(i, i) / size);
+        log += std::log(size);
+      }
+      if (c.out[0].dtype == DType::f64) {
+        c.out[0].as<double>()[pairs ? 2 * k : k] = sign.real();
+        if (pairs) c.out[0].as<double>()[2 * k + 1] = sign.imag();
+        c.out[1].as<double>()[k] = log;
+      } else {
+        c.out[0].as<float>()[pairs ? 2 * k : k] = float(sign.real());
+        if (pairs) c.out[0].as<float>()[2 * k + 1] = float(sign.imag());
+        c.out[1].as<float>()[k] = float(log);
+      }
+    } else if (what == "qr" || what == "geqrf") {
+      std::vector<Matrix::C> tau;
+      householder_qr(m, tau);
+      if (what == "geqrf") {
+        matrices(0).set(k, m);
+        Batch(c.out[1], pairs, true).set(k, tau);
+        continue;
+      }
+      const Batch q = matrices(0), r = matrices(1);
+      q.set(k, householder_product(m, tau, q.cols));
+      Matrix up(r.rows, r.cols);
+      for (int64_t i = 0; i < up.rows; ++i) for (int64_t j = i; j < up.cols; ++j) up(i, j) = m(i, j);
+      r.set(k, up);
+    } else if (what == "householder") {
+      const Matrix tau = Batch(c.in[1], pairs, true).get(k);
+      matrices(0).set(k, householder_product(m, tau.data, m.cols));
+    } else if (what == "eigh") {
+      std::vector<double> w;
+      Matrix v;
+      eigh(m, w, v);
+      Batch(c.out[0], false, true).set(k, w);
+      matrices(1).set(k, v);
+    } else if (what == "svd") {
+      std::vector<double> s;
+      Matrix u, vh;
+      svd(m, flag & 1, u, s, vh);
+      matrices(0).set(k, u);
+      Batch(c.out[1], false, true).set(k, s);
+      matrices(2).set(k, vh);
+    } else if (what == "eig") {
+      std::vector<Matrix::C> w;
+      Matrix v;
+      eig(m, w, v);
+      Batch(c.out[0], true, true).set(k, w);
+      Batch(c.out[1], true, false).set(k, v);
+    } else if (what == "swap" || what == "unswap") {  // the rows as a factorisation swapped them, or as they were before
+      const int64_t n = c.in[1].shape.back();
+      const int32_t* p = c.in[1].as<int32_t>() + k * n;
+      for (int64_t step = 0; step < n; ++step) {
+        const int64_t i = what == "swap" ? step : n - 1 - step;
+        for (int64_t j = 0; j < m.cols; ++j) std::swap(m(i, j), m(p[i] - 1, j));
+      }
+      matrices(0).set(k, m);
+    } else {
+      matrices(0).set(k, matrix_exp(m));
+    }
+  }
+}
+
+}  // namespace
+
+// --- matrices of graph values
+
+static Val adjoint(Val a) { return conj(transpose(a, a.rank() - 2, a.rank() - 1)); }
+static Val product(Val a, Val b) {
+  Ints batch;
+  for (int d = 0; d + 2 < a.rank(); ++d) batch.push_back(d);
+  return contract(a, b, batch, batch, {a.rank() - 1}, {b.rank() - 2});
+}
+static Val rows_minus_columns(Val a) {  // i - j at each place of the last two dims
+  const Dims shape{a.size(-2), a.size(-1)};
+  return broadcast_to(iota(*a.g, shape, 0, DType::i64) - iota(*a.g, shape, 1, DType::i64), a.shape());
+}
+static Val lower(Val a, int64_t below = 0) {  // the part with i - j >= below
+  const Val d = rows_minus_columns(a);
+  return select(map(Scalar::le, constant_like(d, double(below)), d), a, constant_like(a, 0));
+}
+static Val upper(Val a, int64_t above = 0) {
+  const Val d = rows_minus_columns(a);
+  return select(map(Scalar::le, d, constant_like(d, double(-above))), a, constant_like(a, 0));
+}
+static Val diagonal_part(Val a) { return lower(upper(a)); }
+static Val as_diagonal(Val v) { return diag_embed(v, 0, v.rank() - 1, v.rank()); }
+static Val scale_columns(Val a, Val v) { return a * unsqueeze(cast(v, a.dtype()), v.rank() - 1); }
+static Val scale_rows(Val a, Val v) { return a * unsqueeze(cast(v, a.dtype()), v.rank()); }
+static Val identity_like(Val a) { return cast(map(Scalar::eq, rows_minus_columns(a), constant_like(rows_minus_columns(a), 0)), a.dtype()); }
+
+// --- gradients
+
+static Val solve_upper(Val a, Val b, bool is_upper, bool unit = false) { return factor("triangular", {a, b}, is_upper | unit << 1)[0]; }
+
+static void factor_vjp(Vjp& v) {
+  const std::string_view what = v.args().s(1);
+  const bool pairs = v.args().b(2);
+  const int64_t flag = v.args().i(3);
+  const std::vector<Val> in = v.args().vals(0);
+  auto open = [&](Val x) { return x && pairs ? from_pairs(x) : x; };
+  auto give = [&](int i, Val g) { v.set_item(0, i, pairs ? as_pairs(g) : g); };
+  const Val a = open(in[0]);
+  if (what == "solve" || what == "triangular") {
+    const bool up = flag & 1, unit = flag & 2;
+    const Val x = open(v.out(0)), ah = adjoint(a);
+    const Val gb = what == "solve" ? factor("solve", {ah, open(v.grad(0))})[0] : solve_upper(ah, open(v.grad(0)), !up, unit);
+    give(1, gb);
+    Val ga = -product(gb, adjoint(x));
+    if (what == "triangular") ga = up ? upper(ga, unit) : lower(ga, unit);
+    give(0, ga);
+  } else if (what == "cholesky_solve") {
+    const Val x = open(v.out(0)), gb = factor("cholesky_solve", {a, open(v.grad(0))}, flag)[0];
+    give(1, gb);
+    const Val half = product(gb, adjoint(x)), both = -(half + adjoint(half));
+    give(0, flag & 1 ? product(a, both) : product(both, a));
+  } else if (what == "swap" || what == "unswap") {
+    give(0, factor(what == "swap" ? "unswap" : "swap", {open(v.grad(0)), in[1]})[0]);
+  } else if (what == "eig") {
+    // V^-H (diag(gw) + (V^H gV - V^H V diag(Re(V^H gV))) / conj(w_j - w_i) off the diagonal) V^H
+    const Val w = from_pairs(v.out(0)), x = from_pairs(v.out(1)), xh = adjoint(x);
+    Val m = v.grad(0) ? as_diagonal(from_pairs(v.grad(0))) : Val{};
+    if (v.grad(1)) {
+      const Val t = product(xh, from_pairs(v.grad(1)));
+      const Val along_diagonal = cast(real_part(diagonal(t, t.rank() - 2, t.rank() - 1, 0)), t.dtype());
+      const Val gap = conj(unsqueeze(w, w.rank() - 1) - unsqueeze(w, w.rank()));
+      const Val same = map(Scalar::eq, rows_minus_columns(t), constant_like(rows_minus_columns(t), 0));
+      const Val off = (t - scale_columns(product(xh, x), along_diagonal)) / select(same, constant_like(t, 1), broadcast_to(gap, t.shape()));
+      const Val part = select(same, constant_like(t, 0), off);
+      m = m ? m + part : part;
+    }
+    if (m) {
+      const Val g = factor("solve", {xh, product(m, xh)})[0];
+      give(0, pairs ? g : real_part(g));
+    }
+  } else if (what == "cholesky") {
+    const Val l = open(v.out(0)), lh = adjoint(l), m = product(lh, open(v.grad(0)));
+    const Val s = (lower(m) + adjoint(lower(m, 1))) * 0.5;
+    const Val left = solve_upper(lh, s, true);                                 // L^-H S
+    give(0, adjoint(solve_upper(lh, adjoint(left), true)));                    // ... L^-1
+  } else if (what == "lu") {
+    if (!dim_eq(a.size(-1), a.size(-2))) fail(ErrorCode::not_implemented, {.op = "lu_factor", .fact = "only square matrices have this gradient here"});
+    const Val lu = open(v.out(0)), g = open(v.grad(0)), l = lower(lu, 1) + identity_like(lu), u = upper(lu);
+    const Val m = lower(product(adjoint(l), lower(g, 1)), 1) + upper(product(upper(g), adjoint(u)));
+    const Val left = solve_upper(adjoint(l), m, true, true);                   // L^-H m
+    const Val pga = adjoint(solve_upper(u, adjoint(left), true));              // ... U^-H
+    give(0, factor("unswap", {pga, v.out(1)})[0]);
+  } else if (what == "slogdet") {
+    const Val inverse_h = factor("solve", {adjoint(a), identity_like(a)})[0];
+    Val g = v.grad(1) ? cast(v.grad(1), a.dtype()) : Val{};
+    if (pairs && v.grad(0)) {
+      const Val turn = imag_part(conj(open(v.grad(0))) * open(v.out(0)));
+      const Val t = make_complex(constant_like(turn, 0), -turn);
+      g = g ? g + t : t;
+    }
+    if (g) give(0, unsqueeze(unsqueeze(g, g.rank()), g.rank() + 1) * inverse_h);
+  } else if (what == "qr") {
+    const Val q = open(v.out(0)), r = open(v.out(1));
+    if (!dim_eq(r.size(-1), r.size(-2)) || (flag & 1 && !dim_eq(a.size(-1), a.size(-2))))
+      fail(ErrorCode::not_implemented, {.op = "qr", .fact = "only the reduced form of tall matrices has a gradient here"});
+    Val x;
+    if (v.grad(1)) x = product(open(v.grad(1)), adjoint(r));
+    if (v.grad(0)) { const Val y = product(adjoint(q), open(v.grad(0))); x = x ? adjoint(adjoint(x) - adjoint(y)) : -y; }
+    x = upper(x);
+    const Val half = cast(real_part(diagonal_part(x)), x.dtype());
+    Val m = product(q, x + adjoint(x) - half);
+    if (v.grad(0)) m = m + open(v.grad(0));
+    give(0, adjoint(solve_upper(r, adjoint(m), true)));                        // m R^-H
+  } else if (what == "eigh") {
+    const Val w = v.out(0), q = open(v.out(1));
+    Val m = v.grad(0) ? as_diagonal(cast(v.grad(0), q.dtype())) : Val{};
+    if (v.grad(1)) {
+      const Val gap = unsqueeze(w, w.rank() - 1) - unsqueeze(w, w.rank());
+      const Val same = map(Scalar::eq, rows_minus_columns(gap), constant_like(rows_minus_columns(gap), 0));
+      const Val t = product(adjoint(q), open(v.grad(1)));
+      const Val part = select(same, constant_like(t, 0), t / cast(select(same, constant_like(gap, 1), gap), t.dtype()));
+      m = m ? m + part : part;
+    }
+    if (m) give(0, product(product(q, m), adjoint(q)));
+  } else if (what == "svd") {
+    const Val u = open(v.out(0)), s = v.out(1), vh = open(v.out(2));
+    if (flag & 1 && (v.grad(0) || v.grad(2)) && !dim_eq(a.size(-1), a.size(-2)))
+      fail(ErrorCode::not_implemented, {.op = "svd", .fact = "full matrices of singular vectors have no gradient here", .remedy = "pass full_matrices=False"});
+    const Dim k = s.size(-1);
+    const Val uk = slice(u, u.rank() - 1, 0, k), vk = slice(vh, vh.rank() - 2, 0, k);
+    Val m = v.grad(1) ? as_diagonal(cast(v.grad(1), a.dtype())) : Val{}, extra;
+    auto add = [](Val& to, Val x) { to = to ? to + x : x; };
+    const Val square = s * s, gap = unsqueeze(square, s.rank() - 1) - unsqueeze(square, s.rank());
+    const Val same = map(Scalar::eq, rows_minus_columns(gap), constant_like(rows_minus_columns(gap), 0));
+    const Val safe = cast(select(same, constant_like(gap, 1), gap), a.dtype());
+    auto skew = [&](Val x) { const Val y = (x - adjoint(x)) / safe; return select(same, constant_like(y, 0), y); };
+    if (v.grad(0)) {
+      const Val gu = open(v.grad(0)), t = product(adjoint(uk), gu);
+      add(m, scale_columns(skew(t), s));
+      if (is_complex(a.dtype())) add(m, scale_columns(make_complex(constant_like(real_part(t), 0), imag_part(diagonal_part(t))), 1.0 / s));
+      if (!dim_eq(u.size(-2), k)) add(extra, product(scale_columns(gu - product(uk, t), 1.0 / s), vk));
+    }
+    if (v.grad(2)) {
+      const Val gv = adjoint(open(v.grad(2))), vv = adjoint(vk), t = product(vk, gv);
+      add(m, scale_rows(skew(t), s));
+      if (!dim_eq(vh.size(-1), k)) add(extra, product(uk, scale_rows(adjoint(gv - product(vv, t)), 1.0 / s)));
+    }
+    Val g = m ? product(product(uk, m), vk) : Val{};
+    if (extra) g = g ? g + extra : extra;
+    if (g) give(0, g);
+  } else if (what == "exp") {
+    // The exponential of [[A^H, G], [0, A^H]] holds the gradient in its upper right block.
+    const Val ah = adjoint(a), g = open(v.grad(0)), zero = constant_like(ah, 0);
+    const int r = a.rank();
+    const Val block = concat({concat({ah, g}, r - 1), concat({zero, ah}, r - 1)}, r - 2);
+    const Val e = factor("exp", {block})[0];
+    const Dim n = a.size(-1);
+    give(0, slice(slice(e, r - 2, 0, n), r - 1, n, n));
+  } else {
+    fail(ErrorCode::autograd, {.op = cat("linalg ", what), .fact = "this has no gradient here", .remedy = "detach its input"});
+  }
+}
+
+static constexpr Op op_factor{{
+    .schema = "prim::linalg(Tensor[] a, str what, bool pairs, int flag) -> Tensor[]",
+    .doc = "A factorisation or solve of every matrix of a batch.",
+    .type = factor_type,
+    .reference = run_factor,
+    .vjp = factor_vjp,
+}};
+
+// Results that stay real or integer when the input is complex, by name of the work.
+static bool result_is_complex(std::string_view what, size_t i, const TensorType&) {
+  if (what == "lu" || what == "cholesky" || what == "solve") return i == 0;
+  if (what == "slogdet") return i == 0;
+  if (what == "eigh") return i == 1;
+  if (what == "svd") return i != 1;
+  return true;
+}
+static std::vector<Val> factor(std::string_view what, const std::vector<Val>& in, int64_t flag) {
+  const bool pairs = is_complex(in[0].dtype());
+  SmallVector<Arg, 6> list;
+  for (Val x : in) list.push_back(Arg::of_value((is_complex(x.dtype()) ? as_pairs(x) : x).id));
+  const Arg args[] = {Arg::of_list(list), Arg::of_string(what), Arg::of_bool(pairs), Arg::of_dim(flag)};
+  const Vals out = in[0].g->call(op_info(op_factor), args);
+  std::vector<Val> r;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool complex = what == "eig" || (pairs && result_is_complex(what, i, out[i].type()));
+    r.push_back(complex ? from_pairs(out[i]) : out[i]);
+  }
+  return r;
+}
+
+// --- checks
+
+static Val matrix(const Args& a, int i) {
+  const Val x = a[i];
+  if (x.rank() < 2) a.error("not a matrix", cat(x.type()), "at least 2 dimensions");
+  if (x.dtype() != DType::f32 && x.dtype() != DType::f64 && !is_complex(x.dtype()))
+    a.error("this dtype has no linear algebra", cat(x.dtype()), "float32, float64, complex64 or complex128");
+  return x;
+}
+static Val square(const Args& a, int i) {
+  const Val x = matrix(a, i);
+  if (!dim_eq(x.size(-1), x.size(-2))) a.error("the matrix is not square", cat(x.type()), "equal last dimensions");
+  return x;
+}
+
+struct Batched { Val a, b; };
+static Batched same_batch(const Args& a, Val x, Val y) {
+  auto batch = [](Val v) { return Dims(std::span<const Dim>(v.shape().data(), size_t(v.rank()) - 2)); };
+  const Dims common = broadcast_shapes(a.name(), batch(x), batch(y));
+  auto fit = [&](Val v) {
+    Dims shape = common;
+    shape.push_back(v.size(-2));
+    shape.push_back(v.size(-1));
+    return broadcast_to(v, shape);
+  };
+  return {fit(x), fit(y)};
+}
+// A X = B, or X A = B; b may be a batch of vectors.
+static Vals solved(const Args& a, Val x, Val y, bool left) {
+  const bool vectors = y.rank() == 1 || (y.rank() + 1 == x.rank() && [&] {
+    for (int d = 0; d < y.rank(); ++d) if (!dim_eq(y.size(d), x.size(d))) return false;
+    return true;
+  }());
+  if (vectors) y = unsqueeze(y, y.rank());
+  const Batched p = same_batch(a, x, y);
+  Val r, info;
+  if (left) {
+    const std::vector<Val> s = factor("solve", {p.a, p.b});
+    r = s[0];
+    info = s[1];
+  } else {
+    auto t = [](Val v) { return transpose(v, v.rank() - 2, v.rank() - 1); };
+    const std::vector<Val> s = factor("solve", {t(p.a), t(p.b)});
+    r = t(s[0]);
+    info = s[1];
+  }
+  return {vectors ? squeeze(r, r.rank() - 1) : r, info};
+}
+
+// --- rules
+
+static Vals solve_rule(const Args& a) { return {solved(a, square(a, 0), a[1], a.b(2, true))[0]}; }
+static Vals solve_ex_rule(const Args& a) { return solved(a, square(a, 0), a[1], a.b(2, true)); }
+static Val inverse(Val x) { return factor("solve", {x, identity_like(x)})[0]; }
+static Vals inv_rule(const Args& a) { return {inverse(square(a, 0))}; }
+static Vals inv_ex_rule(const Args& a) {
+  const std::vector<Val> r = factor("solve", {square(a, 0), identity_like(a[0])});
+  return {r[0], r[1]};
+}
+static Val cholesky_of(const Args& a, bool is_upper) {
+  const Val l = factor("cholesky", {square(a, 0)})[0];
+  return is_upper ? adjoint(l) : l;
+}
+static Vals linalg_cholesky_rule(const Args& a) { return {cholesky_of(a, a.b(1))}; }
+static Vals cholesky_ex_rule(const Args& a) {
+  const std::vector<Val> r = factor("cholesky", {square(a, 0)});
+  return {a.b(1) ? adjoint(r[0]) : r[0], r[1]};
+}
+// Of the old op the upper form reads the upper half.
+static Vals cholesky_rule(const Args& a) {
+  const Val l = factor("cholesky", {square(a, 0)}, a.b(1))[0];
+  return {a.b(1) ? adjoint(l) : l};
+}
+static Vals cholesky_solve_rule(const Args& a) {
+  const Batched p = same_batch(a, square(a, 1), matrix(a, 0));
+  return {factor("cholesky_solve", {p.a, p.b}, a.b(2))[0]};
+}
+static Vals cholesky_inverse_rule(const Args& a) {
+  const Val x = square(a, 0);
+  return {factor("cholesky_solve", {x, identity_like(x)}, a.b(1))[0]};
+}
+static Val triangular_solution(const Args& a, Val x, Val y, bool is_upper, bool left, bool unit) {
+  const Batched p = same_batch(a, x, y);
+  if (left) return solve_upper(p.a, p.b, is_upper, unit);
+  auto t = [](Val v) { return transpose(v, v.rank() - 2, v.rank() - 1); };
+  return t(solve_upper(t(p.a), t(p.b), !is_upper, unit));
+}
+static Vals solve_triangular_rule(const Args& a) { return {triangular_solution(a, square(a, 0), matrix(a, 1), a.b(2), a.b(3, true), a.b(4))}; }
+static Vals triangular_solve_rule(const Args& a) {
+  const Val x = square(a, 1), y = matrix(a, 0);
+  const bool up = a.b(2, true), turned = a.b(3);
+  const Val r = triangular_solution(a, turned ? transpose(x, x.rank() - 2, x.rank() - 1) : x, y, turned ? !up : up, true, a.b(4));
+  Dims shape(std::span<const Dim>(r.shape().data(), size_t(r.rank()) - 2));
+  shape.push_back(x.size(-2));
+  shape.push_back(x.size(-1));
+  return {r, broadcast_to(x, shape)};
+}
+static Vals slogdet_rule(const Args& a) {
+  const std::vector<Val> r = factor("slogdet", {square(a, 0)});
+  return {r[0], r[1]};
+}
+static Vals det_rule(const Args& a) {
+  const Vals r = slogdet_rule(a);
+  return {r[0] * cast(map(Scalar::exp, r[1]), r[0].dtype())};
+}
+static Vals logdet_rule(const Args& a) {
+  const Vals r = slogdet_rule(a);
+  if (is_complex(r[0].dtype())) return {map(Scalar::log, r[0]) + cast(r[1], r[0].dtype())};
+  const Val negative = map(Scalar::lt, r[0], constant_like(r[0], 0));
+  return {select(negative, constant_like(r[1], NAN), r[1])};
+}
+// LU, pivots, info. What a matrix has beyond a square is solved for, which has a gradient.
+static Vals lu_of(Val x) {
+  const Dim m = x.size(-2), n = x.size(-1);
+  if (dim_eq(m, n)) { const std::vector<Val> r = factor("lu", {x}); return {r[0], r[1], r[2]}; }
+  const std::vector<Val> whole = factor("lu", {stop_gradient(x)});
+  const Val swapped = factor("swap", {x, whole[1]})[0];
+  const int rows = x.rank() - 2, cols = x.rank() - 1;
+  if (dim_lt(m, n)) {
+    const Val lu = factor("lu", {slice(swapped, cols, 0, m)})[0];
+    return {concat({lu, solve_upper(lu, slice(swapped, cols, m, n - m), false, true)}, cols), whole[1], whole[2]};
+  }
+  const Val lu = factor("lu", {slice(swapped, rows, 0, n)})[0];
+  const Val below = adjoint(solve_upper(adjoint(lu), adjoint(slice(swapped, rows, n, m - n)), false));
+  return {concat({lu, below}, rows), whole[1], whole[2]};
+}
+static Vals lu_factor_rule(const Args& a) { const Vals r = lu_of(matrix(a, 0)); return {r[0], r[1]}; }
+static Vals lu_factor_ex_rule(const Args& a) { return lu_of(matrix(a, 0)); }
+static Vals qr_of(const Args& a, bool full, bool only_r) {
+  const Val x = matrix(a, 0);
+  const Dim m = x.size(-2), n = x.size(-1);
+  std::vector<Val> r;
+  if (dim_lt(m, n)) {  // the square in front has all of Q, and its gradient
+    const int cols = x.rank() - 1;
+    r = factor("qr", {slice(x, cols, 0, m)}, full);
+    r[1] = concat({r[1], product(adjoint(r[0]), slice(x, cols, m, n - m))}, cols);
+  } else {
+    r = factor("qr", {x}, full);
+  }
+  if (only_r) return {full_int(a.builder(), {0}, a[0].dtype(), 0), r[1]};
+  return {r[0], r[1]};
+}
+static Vals linalg_qr_rule(const Args& a) {
+  if (a.s(1) != "reduced" && a.s(1) != "complete" && a.s(1) != "r") a.error("unknown mode", std::string(a.s(1)), "'reduced', 'complete' or 'r'");
+  return qr_of(a, a.s(1) == "complete", a.s(1) == "r");
+}
+static Vals qr_rule(const Args& a) { return qr_of(a, !a.b(1, true), false); }
+static Vals geqrf_rule(const Args& a) { const std::vector<Val> r = factor("geqrf", {matrix(a, 0)}); return {r[0], r[1]}; }
+// The first columns of H_0 H_1 ...: few reflectors are applied one by one, which has a gradient.
+static Vals householder_product_rule(const Args& a) {
+  const Val x = matrix(a, 0), tau = a[1];
+  if (dim_lt(32, tau.size(-1))) return {factor("householder", {x, tau})[0]};
+  Val q = identity_like(x);
+  const Dims column = [&] { Dims s = x.shape(); s[size_t(x.rank()) - 1] = 1; return s; }();
+  const Val row = iota(a.builder(), column, x.rank() - 2, DType::i64);
+  for (int64_t j = dim_int(tau.size(-1), a.name()); j-- > 0;) {
+    const Val part = slice(x, x.rank() - 1, j, 1), at = constant_like(row, double(j));
+    const Val rest = select(map(Scalar::lt, at, row), part, cast(map(Scalar::eq, at, row), x.dtype()));
+    const Val scale = unsqueeze(slice(tau, tau.rank() - 1, j, 1), tau.rank());
+    q = q - product(rest, product(adjoint(rest), q)) * scale;
+  }
+  return {q};
+}
+static std::vector<Val> eigh_of(const Args& a) {
+  const Val x = square(a, 0);
+  // The upper half, mirrored, is the lower half of the adjoint.
+  const Val h = a.s(1) == "U" ? adjoint(x) : x;
+  // The gradient is that of a function of the whole Hermitian matrix.
+  return factor("eigh", {h});
+}
+static Vals eigh_rule(const Args& a) { const std::vector<Val> r = eigh_of(a); return {r[0], r[1]}; }
+static Vals eigvalsh_rule(const Args& a) { return {eigh_of(a)[0]}; }
+static Vals linalg_svd_rule(const Args& a) {
+  const std::vector<Val> r = factor("svd", {matrix(a, 0)}, a.b(1, true));
+  return {r[0], r[1], r[2]};
+}
+static Vals svd_rule(const Args& a) {  // the old op: V instead of its adjoint, reduced unless some is false
+  const std::vector<Val> r = factor("svd", {matrix(a, 0)}, !a.b(1, true));
+  return {r[0], r[1], adjoint(r[2])};
+}
+static Val singular_values(Val x) { return factor("svd", {x})[1]; }
+static Vals svdvals_rule(const Args& a) { return {singular_values(matrix(a, 0))}; }
+static Vals eig_rule(const Args& a) { const std::vector<Val> r = factor("eig", {square(a, 0)}); return {r[0], r[1]}; }
+static Vals eigvals_rule(const Args& a) { return {factor("eig", {square(a, 0)})[0]}; }
+static Vals matrix_exp_rule(const Args& a) { return {factor("exp", {square(a, 0)})[0]}; }
+
+// --- norms and ranks
+
+static Val tolerance(const Args& a, Val x, Val s, Val atol, Val rtol) {
+  // The default relative tolerance is the larger size times the spacing of numbers at 1.
+  const DType d = s.dtype();
+  const Val longest = reduce(s, {s.rank() - 1}, "max");
+  const double eps = d == DType::f64 ? 0x1p-52 : 0x1p-23;
+  auto fit = [&](Val v) { return broadcast_to(cast(v, d), longest.shape(), a.name()); };
+  const Val usual = dim_value(*x.g, max(x.size(-1), x.size(-2)), d) * eps;
+  Val r;
+  if (rtol) r = fit(rtol);
+  else if (!atol) r = fit(usual);
+  else r = select(map(Scalar::lt, constant_like(longest, 0), fit(atol)), constant_like(longest, 0), fit(usual));
+  const Val relative = r * longest;
+  return atol ? maximum(fit(atol), relative) : relative;
+}
+static Val spectrum(const Args& a, Val x, bool hermitian) {
+  return hermitian ? map(Scalar::abs, factor("eigh", {square(a, 0)})[0]) : singular_values(x);
+}
+static Vals matrix_rank_rule(const Args& a) {
+  const Schema& sc = a.op().schema;
+  const int atol = sc.find("atol"), rtol = sc.find("rtol"), tol = sc.find("tol"), hermitian = sc.find("hermitian");
+  const Val x = matrix(a, 0);
+  const Val s = stop_gradient(spectrum(a, x, a.b(hermitian)));
+  const Val t = tol >= 0 ? tolerance(a, x, s, a.optional(tol), like(s, 0)) : tolerance(a, x, s, a.optional(atol), a.optional(rtol));
+  const Val over = map(Scalar::lt, broadcast_to(unsqueeze(t, t.rank()), s.shape()), s);
+  return {sum(cast(over, DType::i64), {s.rank() - 1})};
+}
+static Vals pinv_rule(const Args& a) {
+  const Schema& sc = a.op().schema;
+  const int atol = sc.find("atol"), rtol = sc.find("rtol"), rcond = sc.find("rcond"), hermitian = sc.find("hermitian");
+  const Val x = matrix(a, 0);
+  const bool herm = a.b(hermitian);
+  std::vector<Val> f;
+  Val s;
+  if (herm) { f = factor("eigh", {x}); s = map(Scalar::abs, f[0]); }
+  else { f = factor("svd", {x}); s = f[1]; }
+  const Val fixed = stop_gradient(s);
+  const Val t = rcond >= 0 ? tolerance(a, x, fixed, {}, a[rcond]) : tolerance(a, x, fixed, a.optional(atol), a.optional(rtol));
+  const Val keep = map(Scalar::lt, broadcast_to(unsqueeze(t, t.rank()), s.shape()), fixed);
+  const Val w = herm ? f[0] : s;
+  const Val inv = select(keep, 1.0 / select(keep, w, constant_like(w, 1)), constant_like(w, 0));
+  if (herm) return {product(scale_columns(f[1], inv), adjoint(f[1]))};
+  return {product(scale_columns(adjoint(f[2]), inv), adjoint(f[0]))};
+}
+
+static Val safe_root(Val v) {
+  const Val zero = map(Scalar::eq, v, constant_like(v, 0));
+  return select(zero, constant_like(v, 0), map(Scalar::sqrt, select(zero, constant_like(v, 1), v)));
+}
+// The matrix norms along two dims: rows d0, columns d1.
+static Val matrix_norm(const Args& a, Val x, double p, std::string_view name, int d0, int d1, bool keepdim) {
+  const int rank = x.rank();
+  auto finish = [&](Val r) {  // r is reduced over both
+    if (!keepdim) return r;
+    Dims shape;
+    for (int k = 0; k < rank; ++k) shape.push_back(k == d0 || k == d1 ? Dim(1) : x.size(k));
+    return reshape(r, shape);
+  };
+  if (name == "fro") return safe_root(sum(abs2(x), {d0, d1}, keepdim));
+  if (name == "nuc" || p == 2 || p == -2) {
+    Ints perm;
+    for (int k = 0; k < rank; ++k) if (k != d0 && k != d1) perm.push_back(k);
+    perm.push_back(d0);
+    perm.push_back(d1);
+    const Val s = singular_values(permute(x, perm));
+    const int last = s.rank() - 1;
+    return finish(name == "nuc" ? sum(s, {last}) : reduce(s, {last}, p > 0 ? "max" : "min"));
+  }
+  const double size = std::fabs(p);
+  if (size != 1 && !std::isinf(size)) a.error("unknown matrix norm", cat(p), "'fro', 'nuc', 1, -1, 2, -2, inf or -inf");
+  // 1: the largest column sum; inf: the largest row sum.
+  const int add = size == 1 ? d0 : d1, then = size == 1 ? d1 : d0;
+  const Val sums = sum(abs_of(x), {add}, true);
+  const Val r = reduce(sums, {then}, p > 0 ? "max" : "min", true);
+  if (keepdim) return r;
+  Dims shape;
+  for (int k = 0; k < rank; ++k) if (k != d0 && k != d1) shape.push_back(x.size(k));
+  return reshape(r, shape);
+}
+static Val as_norm_dtype(const Args& a, Val x, int dtype) {
+  if (!a.has(dtype)) return x;
+  return cast(x, *a.dtype(dtype));
+}
+static Vals matrix_norm_rule(const Args& a) {  // (A, ord, dim, keepdim, *, dtype), ord a number or a string
+  const Val x = as_norm_dtype(a, a[0], 4);
+  const Ints dims = a.ints(2);
+  if (dims.size() != 2) a.error("a matrix norm takes two dimensions", cat("[", join(dims), "]"), "2 dimensions");
+  const int d0 = wrap_dim(dims[0], x.rank(), a.name()), d1 = wrap_dim(dims[1], x.rank(), a.name());
+  const bool text = a.raw(1).kind == ArgKind::string;
+  return {matrix_norm(a, x, text ? 0 : a.f(1), text ? a.s(1) : "", d0, d1, a.b(3))};
+}
+static Val vector_norm_call(const Args& a, Val x, const Arg& ord, const Arg& dim, bool keepdim) {
+  const OpInfo* op = find_op("linalg_vector_norm");
+  const Arg args[] = {Arg::of_value(x.id), ord, dim, Arg::of_bool(keepdim), Arg{}};
+  return a.builder().call(*op, args)[0];
+}
+static Vals linalg_norm_rule(const Args& a) {  // (self, ord=None, dim=None, keepdim, *, dtype)
+  Val x = as_norm_dtype(a, a[0], 4);
+  const bool text = a.raw(1).kind == ArgKind::string;
+  if (!a.has(1)) {
+    if (a.has(2)) return {vector_norm_call(a, x, Arg::of_dim(2), a.raw(2), a.b(3))};
+    Val r = vector_norm_call(a, reshape(x, {x.numel()}), Arg::of_dim(2), Arg{}, false);
+    if (a.b(3)) r = reshape(r, Dims(size_t(x.rank()), 1));
+    return {r};
+  }
+  Ints dims = a.has(2) ? a.ints(2) : all_dims(x.rank());
+  if (dims.size() == 1 && !text) return {vector_norm_call(a, x, a.raw(1), a.raw(2), a.b(3))};
+  if (dims.size() != 2) a.error("neither a vector nor a matrix", cat("[", join(dims), "]"), "1 or 2 dimensions");
+  const int d0 = wrap_dim(dims[0], x.rank(), a.name()), d1 = wrap_dim(dims[1], x.rank(), a.name());
+  return {matrix_norm(a, x, text ? 0 : a.f(1), text ? a.s(1) : "", d0, d1, a.b(3))};
+}
+static Vals cond_rule(const Args& a) {
+  const Val x = matrix(a, 0);
+  const double p = a.has(1) && a.raw(1).kind != ArgKind::string ? a.f(1) : 2;
+  const bool text = a.raw(1).kind == ArgKind::string;
+  if (!text && std::fabs(p) == 2) {
+    const Val s = singular_values(x);
+    const int last = s.rank() - 1;
+    const Val hi = reduce(s, {last}, "max"), lo = reduce(s, {last}, "min");
+    return {p > 0 ? hi / lo : lo / hi};
+  }
+  const std::string_view name = text ? a.s(1) : "";
+  auto norm = [&](Val v) { return matrix_norm(a, v, text ? 0 : p, name, v.rank() - 2, v.rank() - 1, false); };
+  return {norm(x) * norm(inverse(square(a, 0)))};
+}
+static Vals multi_solve_rule(const Args& a) {  // linalg_tensorsolve
+  const Val x = a[0], y = a[1];
+  Val m = x;
+  if (a.has(2)) {
+    Ints perm;
+    const Ints moved = a.ints(2);
+    for (int d = 0; d < x.rank(); ++d) {
+      bool listed = false;
+      for (int64_t k : moved) listed |= wrap_dim(k, x.rank(), a.name()) == d;
+      if (!listed) perm.push_back(d);
+    }
+    for (int64_t k : moved) perm.push_back(wrap_dim(k, x.rank(), a.name()));
+    m = permute(x, perm);
+  }
+  Dims shape;
+  for (int d = y.rank(); d < m.rank(); ++d) shape.push_back(m.size(d));
+  const Dim n = y.numel();
+  const Val r = factor("solve", {reshape(m, {n, n}), reshape(y, {n, 1})})[0];
+  return {reshape(r, shape)};
+}
+static Vals tensorinv_rule(const Args& a) {
+  const Val x = a[0];
+  const int64_t ind = a.i(1);
+  Dims shape;
+  Dim n = 1;
+  for (int d = int(ind); d < x.rank(); ++d) shape.push_back(x.size(d));
+  for (int d = 0; d < int(ind); ++d) { shape.push_back(x.size(d)); n = n * x.size(d); }
+  return {reshape(inverse(reshape(x, {n, n})), shape)};
+}
+
+#define LINALG(id, schema_text, text, rule, fixed) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .static_args = fixed}};
+#define EACH_LINALG(X)                                                                                                                       \
+  X(linalg_solve, "linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor", "X with A X = B, or X A = B.", solve_rule, 0)             \
+  X(linalg_solve_ex, "linalg_solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)", "linalg_solve, with the place of the first zero pivot.", solve_ex_rule, 0) \
+  X(linalg_inv, "linalg_inv(Tensor A) -> Tensor", "The inverse of a square matrix.", inv_rule, 0)                                            \
+  X(inverse, "inverse(Tensor self) -> Tensor", "linalg_inv.", inv_rule, 0)                                                                   \
+  X(linalg_inv_ex, "linalg_inv_ex(Tensor A, *, bool check_errors=False) -> (Tensor inverse, Tensor info)", "linalg_inv, with the place of the first zero pivot.", inv_ex_rule, 0) \
+  X(linalg_cholesky, "linalg_cholesky(Tensor self, *, bool upper=False) -> Tensor", "The Cholesky factor of a positive definite matrix.", linalg_cholesky_rule, 0) \
+  X(linalg_cholesky_ex, "linalg_cholesky_ex(Tensor self, *, bool upper=False, bool check_errors=False) -> (Tensor L, Tensor info)", "linalg_cholesky, with the order of the first minor that is not positive.", cholesky_ex_rule, 0) \
+  X(cholesky, "cholesky(Tensor self, bool upper=False) -> Tensor", "The Cholesky factor of a positive definite matrix.", cholesky_rule, 0)   \
+  X(cholesky_solve, "cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor", "X with A X = self, A given by its Cholesky factor.", cholesky_solve_rule, 0) \
+  X(cholesky_inverse, "cholesky_inverse(Tensor self, bool upper=False) -> Tensor", "The inverse of A, given by its Cholesky factor.", cholesky_inverse_rule, 0) \
+  X(linalg_solve_triangular, "linalg_solve_triangular(Tensor self, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor", "X with A X = B, A triangular.", solve_triangular_rule, 0) \
+  X(triangular_solve, "triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)", "X with A X = self, A triangular.", triangular_solve_rule, 0) \
+  X(linalg_slogdet, "linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet)", "Sign and logarithm of the absolute value of the determinant.", slogdet_rule, 0) \
+  X(slogdet, "slogdet(Tensor self) -> (Tensor sign, Tensor logabsdet)", "linalg_slogdet.", slogdet_rule, 0)                                  \
+  X(linalg_det, "linalg_det(Tensor A) -> Tensor", "The determinant.", det_rule, 0)                                                           \
+  X(det, "det(Tensor self) -> Tensor", "linalg_det.", det_rule, 0)                                                                           \
+  X(logdet, "logdet(Tensor self) -> Tensor", "The logarithm of the determinant; NaN where it is negative.", logdet_rule, 0)                  \
+  X(linalg_lu_factor, "linalg_lu_factor(Tensor A, *, bool pivot=True) -> (Tensor LU, Tensor pivots)", "L and U in one matrix, and the row swaps.", lu_factor_rule, 0) \
+  X(linalg_lu_factor_ex, "linalg_lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, Tensor pivots, Tensor info)", "linalg_lu_factor, with the place of the first zero pivot.", lu_factor_ex_rule, 0) \
+  X(lu_with_info, "_lu_with_info(Tensor self, bool pivot=True, bool check_errors=True) -> (Tensor LU, Tensor pivots, Tensor info)", "linalg_lu_factor_ex.", lu_factor_ex_rule, 0) \
+  X(linalg_qr, "linalg_qr(Tensor A, str mode='reduced') -> (Tensor Q, Tensor R)", "Orthonormal columns times an upper triangle.", linalg_qr_rule, 0) \
+  X(qr, "qr(Tensor self, bool some=True) -> (Tensor Q, Tensor R)", "linalg_qr.", qr_rule, 0)                                                 \
+  X(geqrf, "geqrf(Tensor self) -> (Tensor a, Tensor tau)", "linalg_qr as Householder reflectors.", geqrf_rule, 0)                            \
+  X(linalg_householder_product, "linalg_householder_product(Tensor input, Tensor tau) -> Tensor", "The first columns of a product of reflectors.", householder_product_rule, 0) \
+  X(orgqr, "orgqr(Tensor self, Tensor input2) -> Tensor", "linalg_householder_product.", householder_product_rule, 0)                        \
+  X(linalg_eigh, "linalg_eigh(Tensor self, str UPLO='L') -> (Tensor eigenvalues, Tensor eigenvectors)", "Eigenvalues, ascending, and eigenvectors of a Hermitian matrix.", eigh_rule, 0) \
+  X(linalg_eigvalsh, "linalg_eigvalsh(Tensor self, str UPLO='L') -> Tensor", "Eigenvalues of a Hermitian matrix, ascending.", eigvalsh_rule, 0) \
+  X(linalg_eig, "linalg_eig(Tensor self) -> (Tensor eigenvalues, Tensor eigenvectors)", "Eigenvalues and eigenvectors of a square matrix.", eig_rule, 0) \
+  X(linalg_eigvals, "linalg_eigvals(Tensor self) -> Tensor", "Eigenvalues of a square matrix.", eigvals_rule, 0)                             \
+  X(linalg_svd, "linalg_svd(Tensor A, bool full_matrices=True, *, str? driver=None) -> (Tensor U, Tensor S, Tensor Vh)", "Singular values, descending, and vectors.", linalg_svd_rule, 0) \
+  X(svd, "svd(Tensor self, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)", "linalg_svd, with V instead of its adjoint.", svd_rule, 0) \
+  X(linalg_svdvals, "linalg_svdvals(Tensor A, *, str? driver=None) -> Tensor", "Singular values, descending.", svdvals_rule, 0)              \
+  X(linalg_matrix_exp, "linalg_matrix_exp(Tensor self) -> Tensor", "The exponential of a square matrix.", matrix_exp_rule, 0)                \
+  X(matrix_exp, "matrix_exp(Tensor self) -> Tensor", "linalg_matrix_exp.", matrix_exp_rule, 0)                                               \
+  X(linalg_matrix_rank_tensor, "linalg_matrix_rank.atol_rtol_tensor(Tensor input, *, Tensor? atol=None, Tensor? rtol=None, bool hermitian=False) -> Tensor", "How many singular values count.", matrix_rank_rule, 0) \
+  X(linalg_matrix_rank_float, "linalg_matrix_rank.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False) -> Tensor", "How many singular values count.", matrix_rank_rule, 0) \
+  X(linalg_matrix_rank, "linalg_matrix_rank(Tensor self, float tol, bool hermitian=False) -> Tensor", "How many singular values are above tol.", matrix_rank_rule, 0) \
+  X(linalg_pinv_tensor, "linalg_pinv.atol_rtol_tensor(Tensor self, *, Tensor? atol=None, Tensor? rtol=None, bool hermitian=False) -> Tensor", "The pseudo-inverse.", pinv_rule, 0) \
+  X(linalg_pinv_float, "linalg_pinv.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False) -> Tensor", "The pseudo-inverse.", pinv_rule, 0) \
+  X(linalg_pinv, "linalg_pinv(Tensor self, float rcond, bool hermitian=False) -> Tensor", "The pseudo-inverse.", pinv_rule, 0)               \
+  X(pinverse, "pinverse(Tensor self, float rcond=1e-15) -> Tensor", "The pseudo-inverse.", pinv_rule, 0)                                     \
+  X(linalg_matrix_norm, "linalg_matrix_norm(Tensor self, Scalar ord, int[] dim=[-2,-1], bool keepdim=False, *, ScalarType? dtype=None) -> Tensor", "A norm of matrices.", matrix_norm_rule, 2) \
+  X(linalg_matrix_norm_text, "linalg_matrix_norm.str_ord(Tensor self, str ord='fro', int[] dim=[-2,-1], bool keepdim=False, *, ScalarType? dtype=None) -> Tensor", "A norm of matrices.", matrix_norm_rule, 0) \
+  X(linalg_norm, "linalg_norm(Tensor self, Scalar? ord=None, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor", "A norm of vectors or matrices.", linalg_norm_rule, 2) \
+  X(linalg_norm_text, "linalg_norm.ord_str(Tensor self, str ord, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor", "A norm of matrices.", linalg_norm_rule, 0) \
+  X(linalg_cond, "linalg_cond(Tensor self, Scalar? p=None) -> Tensor", "The condition number.", cond_rule, 2)                                \
+  X(linalg_cond_text, "linalg_cond.p_str(Tensor self, str p) -> Tensor", "The condition number.", cond_rule, 0)                              \
+  X(linalg_tensorsolve, "linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None) -> Tensor", "X with tensordot(self, X) = other.", multi_solve_rule, 0) \
+  X(linalg_tensorinv, "linalg_tensorinv(Tensor self, int ind=2) -> Tensor", "The inverse for tensordot.", tensorinv_rule, 0)
+EACH_LINALG(LINALG)
+
+static const Op* const linalg_ops[] = {
+#define LIST(id, ...) &op_##id,
+    &op_factor, EACH_LINALG(LIST)};
+OpFamily linalg_family() { return linalg_ops; }
+
+}  // namespace phlox
