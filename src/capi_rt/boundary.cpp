@@ -95,7 +95,8 @@ void start_devices() {
 
 DeviceId to_device_id(phlox_device d) {
   if (d.kind < PHLOX_CPU || d.kind > PHLOX_CUDA || d.index < 0 || d.index > 127)
-    fail(ErrorCode::device, {.op = "device", .fact = "there is no such device", .got = cat("kind ", d.kind, ", index ", d.index)});
+    fail(ErrorCode::device, {.op = "device", .fact = "there is no such device", .got = cat("kind ", d.kind, ", index ", d.index),
+                                .expected = "kind 0 (cpu) or 1 (cuda), index 0 to 127", .remedy = "phlox doctor lists the devices of this machine"});
   return {DeviceKind(d.kind), int8_t(d.index)};
 }
 phlox_device from_device_id(DeviceId id) { return {int32_t(id.kind), id.index}; }

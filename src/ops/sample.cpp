@@ -1,6 +1,7 @@
 #include "ops/sample.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 
@@ -74,16 +75,13 @@ class SampleReader {
     if (eat("-inf")) return -INFINITY;
     if (eat("inf")) return INFINITY;
     if (eat("nan")) return NAN;
-    char* end = nullptr;
-    const std::string rest(text_.substr(at_, 40));
-    double v = std::strtod(rest.c_str(), &end);
-    need(end != rest.c_str(), "a number");
-    // "0..4": a range, not the number "0."
-    std::string_view used(rest.c_str(), size_t(end - rest.c_str()));
-    if (const size_t dots = rest.find(".."); dots != rest.npos && dots < used.size() + 1 && dots + 1 >= used.size()) {
-      used = used.substr(0, dots);
-      v = std::strtod(std::string(used).c_str(), nullptr);
-    }
+    const std::string_view rest = text_.substr(at_);
+    double v = 0;
+    // "0..4" is a range, not the number "0.".
+    const std::string_view head = rest.substr(0, std::min(rest.find(".."), rest.size()));
+    const auto [end, code] = std::from_chars(head.data(), head.data() + head.size(), v);
+    need(code == std::errc(), "a number");
+    const std::string_view used = head.substr(0, size_t(end - head.data()));
     whole_ = used.find_first_of(".e") == used.npos;
     at_ += used.size();
     return v;

@@ -11,6 +11,12 @@
 
 namespace phlox {
 
+// Numbers that sizes are divided by come from users.
+[[noreturn]] static void division_by_zero() {
+  fail(ErrorCode::invalid_argument, {.op = "sizes", .fact = "a size is divided by zero", .got = "0", .expected = "a number above 0",
+                                     .remedy = "give sizes, strides and steps above 0"});
+}
+
 namespace {
 
 enum class AtomKind : uint8_t { symbol, floordiv, mod, min, max };
@@ -178,7 +184,7 @@ Dim operator*(Dim a, Dim b) {
 }
 
 Dim floordiv(Dim a, Dim b) {
-  PHLOX_CHECK(!b.is(0), "division of a size by zero");
+  if (b.is(0)) division_by_zero();
   if (a.is_const() && b.is_const()) return floor_div(a.value(), b.value());
   if (b.is(1)) return a;
   if (a == b) return 1;
@@ -190,7 +196,7 @@ Dim floordiv(Dim a, Dim b) {
 }
 
 Dim mod(Dim a, Dim b) {
-  PHLOX_CHECK(!b.is(0), "remainder of a size by zero");
+  if (b.is(0)) division_by_zero();
   if (a.is_const() && b.is_const()) return a.value() - b.value() * floor_div(a.value(), b.value());
   if (b.is(1) || a == b || a.is(0)) return 0;
   Sum q, r;
@@ -365,12 +371,12 @@ struct CheckedInt {
   friend CheckedInt operator+(CheckedInt a, CheckedInt b) { return {checked_add(a.v, b.v)}; }
 };
 static CheckedInt floordiv(CheckedInt a, CheckedInt b) {
-  PHLOX_CHECK(b.v != 0, "division of a size by zero");
+  if (b.v == 0) division_by_zero();
   if (b.v == -1) return a * CheckedInt{-1};
   return {floor_div(a.v, b.v)};
 }
 static CheckedInt mod(CheckedInt a, CheckedInt b) {
-  PHLOX_CHECK(b.v != 0, "remainder of a size by zero");
+  if (b.v == 0) division_by_zero();
   return {b.v == -1 ? 0 : a.v - b.v * floor_div(a.v, b.v)};
 }
 static CheckedInt min(CheckedInt a, CheckedInt b) { return {std::min(a.v, b.v)}; }

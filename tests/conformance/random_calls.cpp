@@ -188,13 +188,11 @@ int64_t run_random_calls(const Options& o) {
   std::map<std::string, int64_t> reported;
   std::vector<Tensor> pool;
   uint64_t pool_of = ~0ull;
-  size_t heap_early = 0;
-  for (int64_t i = o.first_call; i < o.first_call + o.calls; ++i) {
-    if (now() - start > o.seconds) break;
-    if (uint64_t(i / 1000) != pool_of) {  // calls change tensors in place: each thousand has its own
+  // One call; the thousand that it is of decides its tensors, which calls may change.
+  auto call = [&](int64_t i) {
+    if (uint64_t(i / 1000) != pool_of) {
       pool_of = uint64_t(i / 1000);
       pool = make_pool(combine(o.seed, pool_of));
-      if (done == 20000) heap_early = mallinfo2().uordblks;
     }
     Draw draw{combine(o.seed, uint64_t(i))};
     const Target& t = targets[size_t(draw.below(int64_t(targets.size())))];
@@ -215,14 +213,28 @@ int64_t run_random_calls(const Options& o) {
     for (int k = 0; k < 5 && s != PHLOX_OK && wrong.empty(); ++k)
       if (!*phlox_error_part(phlox_last_error(), k)) wrong = cat("an error without part ", k, ": ", phlox_error_message(phlox_last_error()));
     if (seconds > 2) wrong = cat("took ", seconds, " s");
-    if (wrong.empty()) continue;
+    if (wrong.empty()) return;
     ++failed;
     if (reported[t.info->schema.full_name()]++ < (o.verbose ? 100 : 1))
       std::printf("call %lld: %s: %s\n", (long long)i, made.text().c_str(), wrong.c_str());
+  };
+  for (int64_t i = o.first_call; i < o.first_call + o.calls && now() - start < o.seconds; ++i) call(i);
+  const double seconds = now() - start;
+  // Kinds of calls are remembered, values are not: what was called twice takes no memory the third time.
+  const int64_t again = std::min<int64_t>(done, 2000), all = done, results = ok;
+  size_t before = 0;
+  for (int round = 0; round < 3; ++round) {
+    pool.clear();
+    pool_of = ~0ull;
+    before = mallinfo2().uordblks;
+    for (int64_t i = 0; i < again; ++i) call(o.first_call + i);
   }
-  std::printf("%lld random calls of %zu ops and forms in %.1f s: %lld results, %lld errors; heap %.1f MB, %.1f MB after the first 20000; %lld failed\n",
-              (long long)done, targets.size(), now() - start, (long long)ok, (long long)errors, double(mallinfo2().uordblks) / 1e6,
-              double(heap_early) / 1e6, (long long)failed);
+  pool.clear();
+  const int64_t grown = int64_t(mallinfo2().uordblks) - int64_t(before);
+  if (grown > 1 << 20) { std::printf("%lld calls that were made before took %lld bytes\n", (long long)again, (long long)grown); ++failed; }
+  std::printf("%lld random calls of %zu ops and forms in %.1f s: %lld results, %lld errors; made again, %lld calls kept %lld bytes; %lld failed\n",
+              (long long)all, targets.size(), seconds, (long long)results, (long long)(all - results), (long long)again, (long long)grown,
+              (long long)failed);
   return failed;
 }
 
