@@ -5,7 +5,7 @@
 //    around each sample,"openblas":best,"vs_openblas":best / best}
 // A case is N or M,N,K[,ta,tb[,batch]]; gN has a bias and gelu; cI,O,S[,batch] is a 3 x 3 convolution, iI,O,S and wI,O,S its
 // gradients by input and weight.
-// usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...
+// usage: cpu_gemm [-t1] [-r rounds] [-copies N] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...
 #include <dlfcn.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,6 +106,7 @@ struct Case {
 struct Options {
   int rounds = 12, threads = 1;
   bool symbolic = false, peer = true, fuse = true;
+  int copies = 1;  // of the operands, used in turn: many are found in no near cache
 };
 
 // act(a b + bias) as a graph. Symbolic sizes are symbols in the order batch, m, k, n.
@@ -179,15 +180,23 @@ void run(const Case& c, const Options& o, const Peer& peer) {
     return p;
   };
   const int64_t most = c.batch * std::max({c.m, c.n, int64_t(9)}) * std::max({c.m, c.n, c.k * c.k});  // for convolutions
-  float *a = memory(c.conv ? most : c.m * c.k * c.batch), *b = memory(c.conv ? most : c.k * c.n * c.batch), *bias = memory(c.n),
-        *r = memory(c.conv ? most : c.m * c.n * c.batch);
+  const int64_t a_size = c.conv ? most : c.m * c.k * c.batch, b_size = c.conv ? most : c.k * c.n * c.batch, r_size = c.conv ? most : c.m * c.n * c.batch;
+  float *as = memory(a_size * o.copies), *bs = memory(b_size * o.copies), *bias = memory(c.n), *rs = memory(r_size * o.copies);
+  float *a = as, *b = bs, *r = rs;
+  int copy = 0;
+  const auto turn = [&] {
+    copy = (copy + 1) % o.copies;
+    a = as + copy * a_size, b = bs + copy * b_size, r = rs + copy * r_size;
+  };
   const auto ours = [&] {
+    turn();
     void* in[] = {a, b, bias};
     const int64_t numbers[3] = {};
     void* out[] = {r};
     e->run(plan, std::span(in, c.gelu ? 3 : 2), std::span(numbers, c.gelu ? 3 : 2), out, 0);
   };
   const auto theirs = [&] {
+    turn();
     for (int64_t z = 0; z < c.batch; ++z)
       peer.gemm(101, c.ta ? 112 : 111, c.tb ? 112 : 111, int(c.m), int(c.n), int(c.k), 1, a + z * c.m * c.k, int(c.ta ? c.m : c.k),
                 b + z * c.k * c.n, int(c.tb ? c.k : c.n), 0, r + z * c.m * c.n, int(c.n));
@@ -235,7 +244,7 @@ void run(const Case& c, const Options& o, const Peer& peer) {
   w.end_object();
   std::puts(text.c_str());
   std::fflush(stdout);
-  for (float* p : {a, b, bias, r}) device.free(p, 0);
+  for (float* p : {as, bs, bias, rs}) device.free(p, 0);
 }
 
 }  // namespace
@@ -252,6 +261,7 @@ int main(int argc, char** argv) {
     else if (s == "-symbolic") o.symbolic = true;
     else if (s == "-nofuse") o.fuse = false;
     else if (s == "-nopeer") o.peer = false;
+    else if (s == "-copies" && i + 1 < argc) o.copies = std::max(1, std::atoi(argv[++i]));
     else if (s == "-r" && i + 1 < argc) o.rounds = std::max(1, std::atoi(argv[++i]));
     else {
       int64_t v[6] = {0, 0, 0, 0, 0, 1};
@@ -265,7 +275,7 @@ int main(int argc, char** argv) {
       if (n == 1) v[1] = v[2] = v[0];
       if (kind && kind != 'g' && n == 3) v[5] = 128;
       if (kind && kind != 'g' && n == 4) v[5] = v[3], v[3] = 0;
-      if (v[0] <= 0 || v[1] <= 0 || v[2] <= 0) return std::fprintf(stderr, "usage: cpu_gemm [-t1] [-r rounds] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...\n"), 2;
+      if (v[0] <= 0 || v[1] <= 0 || v[2] <= 0) return std::fprintf(stderr, "usage: cpu_gemm [-t1] [-r rounds] [-copies N] [-symbolic] [-nopeer] [-nofuse] [N | M,N,K[,ta,tb[,batch]]]...\n"), 2;
       cases.push_back({v[0], v[1], v[2], v[3] != 0, v[4] != 0, v[5], kind == 'g', kind == 'g' ? char(0) : kind});
     }
   }

@@ -49,6 +49,26 @@ void dump(const char* pass, const Graph& g) {
   if (on) dump(cat(++serial, ".", pass, ".graph"), print_graph(g));
 }
 
+// A line a step: its number in traces, kernel, name, and what it reads and writes.
+void dump(const char* name, const Program& p) {
+  static std::atomic<int> serial{0};
+  static const bool on = std::getenv("PHLOX_DUMP");
+  if (!on) return;
+  std::string text;
+  for (size_t i = 0; i < p.steps.size(); ++i) {
+    const Program::Step& s = p.steps[i];
+    text += cat(i, " ", s.kind == Program::Step::Kind::launch ? p.kernels[s.kernel].entry : "-", " ", s.name);
+    for (uint32_t b : s.buffers) {
+      const Program::Buffer& buf = p.buffers[b];
+      text += cat(" b", b, ":");
+      if (buf.kind == Program::Buffer::Kind::temp) append(text, buf.bytes);
+      else text += cat(buf.kind == Program::Buffer::Kind::input ? "in" : "out", buf.index);
+    }
+    text += "\n";
+  }
+  dump(cat(++serial, ".", name), text);
+}
+
 class Planner {
  public:
   // `interface`: the graph as it came in; its inputs and outputs have the types that callers see.
@@ -520,6 +540,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
   Planner planner(g, graph, target, options);
   Ref<Program> program = planner.run(p);
   passed("lower and plan");
+  dump("program", *program);
   if (report) {
     report->graph_nodes = int(g.nodes().size());
     report->unique_kernels = int(program->kernels.size());

@@ -9,6 +9,7 @@
 #include "compile/frame.h"
 #include "compile/lower_cpu.h"
 #include "compile/lower_gpu.h"
+#include "compile/split_axes.h"
 #include "providers/providers.h"
 
 namespace phlox {
@@ -22,7 +23,7 @@ class Lowering {
 
   // One loop, as the kernels that it takes.
   void lower(const Loop& loop) {
-    Loop simple = collapse_axes(loop);
+    Loop simple = collapse_axes(target_.kind == DeviceKind::cpu ? split_axes(loop) : loop);
     if (provided(simple)) return;
     for (ValueId v; (v = tangled_value(simple)) != no_value;) {
       auto [first, rest] = materialise(simple, v);

@@ -10,6 +10,7 @@ namespace phlox {
 CpuLowering::CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOptions& options,
                          const SplitReductions& split)
     : loop_(loop), plan_(plan), options_(options), split_(split), body_(b_, loop) {
+  body_.join_pairs();
   b_.kernel().register_lanes = uint16_t(plan.register_lanes);
   b_.kernel().items = plan.items;
   b_.kernel().item_cost = plan.item_cost;
@@ -260,7 +261,7 @@ void CpuLowering::emit_stores(const Stores& stores) {
     body_.value(s->value);
     if (s->predicate != no_value) body_.value(s->predicate);
   }
-  for (const Store* s : stores) body_.store(*s);
+  body_.store_all(stores);
 }
 
 // --- passes

@@ -88,7 +88,10 @@ class Partitioner {
     if (gpu() && options_.fuse)
       for (uint32_t c = 0; c < clusters_.size(); ++c) set_column_sums_apart(c);
     if (options_.fuse)
-      for (Cluster& c : clusters_) store_row_inputs(c);
+      for (Cluster& c : clusters_) {
+        if (!gpu()) narrow(c);
+        store_row_inputs(c);
+      }
     for (bool again = true; again;) again = split_costly_groups();
     if (options_.fuse)
       for (NodeId n = 0; n < kind_.size(); ++n)
@@ -335,10 +338,19 @@ class Partitioner {
     return out;
   }
 
-  // Computing v again in another cluster: the additions it takes, or a large number; reductions on the way are noted.
-  int again_cost(GraphValue v, std::vector<GraphValue>& wide_reads, std::vector<GraphValue>& reductions, int depth) const {
+  int64_t points(GraphValue v) const {
+    const Dim n = g_.type(v).numel();
+    return n.is_const() || current_dim_env() ? dim_hint_or(n, 0) : int64_t(1) << 40;
+  }
+  int64_t bytes(GraphValue v) const { return points(v) * dtype_bytes(g_.type(v).dtype); }
+
+  // Computing v again in another cluster: the additions it takes at each of `all` points, or a large number; reductions
+  // on the way are noted, and what is read at so many points. Values of rows cost nothing.
+  int again_cost(GraphValue v, std::vector<GraphValue>& wide_reads, std::vector<GraphValue>& reductions, int depth, int64_t all) const {
     const NodeId n = g_.value(v).node;
+    const bool small = !gpu() && points(v) <= all / 8;
     if (n == no_node || forced_[v] || buffer_[v]) {
+      if (small) return 0;
       if (std::find(wide_reads.begin(), wide_reads.end(), v) == wide_reads.end()) wide_reads.push_back(v);
       return 0;
     }
@@ -347,14 +359,14 @@ class Partitioner {
     // A value of each row among wide ones costs nothing, or is made once and read.
     if (gpu() && kind_[n] == NodeKind::map && depth > 0 && depth < 100 && is_row_of(v, again_points_)) {
       std::vector<GraphValue> row_reads, row_reductions;
-      if (again_cost(v, row_reads, row_reductions, 100) > 6 || !row_reductions.empty()) reductions.push_back(v);
+      if (again_cost(v, row_reads, row_reductions, 100, all) > 6 || !row_reductions.empty()) reductions.push_back(v);
       else for (GraphValue r : row_reads) if (std::find(wide_reads.begin(), wide_reads.end(), r) == wide_reads.end()) wide_reads.push_back(r);
       return 0;
     }
     if (depth % 100 > 16) return 1000;
-    int cost = kind_[n] == NodeKind::view ? 0 : op_cost(g_.node(n));
+    int cost = kind_[n] == NodeKind::view || small ? 0 : op_cost(g_.node(n));
     for_each_value(std::span<const Arg>(g_.node(n).args),
-                   [&](const Arg& a) { cost += again_cost(a.value, wide_reads, reductions, depth + 1); });
+                   [&](const Arg& a) { cost += again_cost(a.value, wide_reads, reductions, depth + 1, all); });
     return cost;
   }
 
@@ -371,21 +383,28 @@ class Partitioner {
     const int64_t own = dim_hint_or(g_.type(v).numel(), 0);
     return own > 1 && own <= points / 16;
   }
+  // Whether readers in other clusters should compute v again; then reductions on the way become buffers.
+  bool cheap_again(GraphValue v, std::vector<GraphValue>& reductions) {
+    std::vector<GraphValue> reads;
+    again_points_ = dim_hint_or(g_.type(v).numel(), 0);
+    const int cost = again_cost(v, reads, reductions, 0, points(v));
+    if (gpu()) return cost <= 48 && few_reads(v, reads);
+    int weight = 0;  // quarters of a read
+    for (GraphValue r : reads) weight += is_bool(g_.type(r).dtype) ? 1 : 4;
+    return cost <= 12 && weight <= 9;
+  }
 
   void choose_buffers() {
-    const int most = gpu() ? 48 : 12;
     users_.assign(g_.value_count(), {});
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (cluster_[n] != ~0u) producers(n, [&](GraphValue v) { users_[v].push_back(n); });
     buffer_ = forced_;
-    std::vector<GraphValue> wide;
     for (NodeId n = 0; n < kind_.size(); ++n) {
       if (kind_[n] != NodeKind::map && kind_[n] != NodeKind::reduce) continue;
       for (GraphValue v : g_.node(n).results) {
         if (buffer_[v] || !crosses(v)) continue;
-        std::vector<GraphValue> reads, reductions;
-        again_points_ = dim_hint_or(g_.type(v).numel(), 0);
-        if (kind_[n] == NodeKind::map && again_cost(v, reads, reductions, 0) <= most && few_reads(v, reads)) {
+        std::vector<GraphValue> reductions;
+        if (kind_[n] == NodeKind::map && cheap_again(v, reductions)) {
           for (GraphValue r : reductions) buffer_[r] = true;
           continue;
         }
@@ -416,6 +435,58 @@ class Partitioner {
       sums.push_back(n);
     }
     if (stores_maps) apart_.insert(apart_.end(), sums.begin(), sums.end());
+  }
+
+  // Several values that leave a cluster are often cheap functions of one inside it: storing that one is less memory.
+  void narrow(const Cluster& c) {
+    if (c.merged_into != ~0u || c.alone) return;
+    for (bool again = true; again;) {
+      again = false;
+      std::vector<GraphValue> leaving;
+      for (NodeId n : c.nodes)
+        if (kind_[n] == NodeKind::map)
+          for (GraphValue v : g_.node(n).results)
+            if (buffer_[v] && !forced_[v]) leaving.push_back(v);
+      if (leaving.empty()) return;
+      std::vector<GraphValue> candidates;
+      for (GraphValue v : leaving) inside(v, c, candidates);
+      GraphValue best = ~0u;
+      int64_t most = 0;
+      std::vector<GraphValue> freed_by_best;
+      for (GraphValue u : candidates) {
+        buffer_[u] = true;
+        std::vector<GraphValue> freed;
+        int64_t gain = -bytes(u);
+        for (size_t i = leaving.size(); i-- > 0;) {
+          const GraphValue v = leaving[i];
+          std::vector<GraphValue> reductions;
+          buffer_[v] = false;
+          if (cheap_again(v, reductions) && reductions.empty()) {
+            freed.push_back(v);
+            gain += bytes(v);
+          } else {
+            buffer_[v] = true;
+          }
+        }
+        for (GraphValue v : freed) buffer_[v] = true;
+        buffer_[u] = false;
+        if (gain > most) most = gain, best = u, freed_by_best = freed;
+      }
+      if (best == ~0u) return;
+      buffer_[best] = true;
+      for (GraphValue v : freed_by_best) buffer_[v] = false;
+      again = true;
+    }
+  }
+  // The maps of a cluster that v is computed from, up to what has a buffer.
+  void inside(GraphValue v, const Cluster& c, std::vector<GraphValue>& out) const {
+    producers(g_.value(v).node, [&](GraphValue x) {
+      const NodeId n = g_.value(x).node;
+      if (n == no_node || buffer_[x] || kind_[n] != NodeKind::map || &clusters_[root(cluster_[n])] != &c ||
+          std::find(out.begin(), out.end(), x) != out.end()) return;
+      out.push_back(x);
+      inside(x, c, out);
+    });
   }
 
   std::vector<GraphValue> group_outputs(const Cluster& c) const {
@@ -461,7 +532,7 @@ class Partitioner {
     const NodeId n = g_.value(v).node;
     if (n == no_node || buffer_[v] || kind_[n] != NodeKind::map || &clusters_[root(cluster_[n])] != &c) return 0;
     std::vector<GraphValue> reads, reductions;
-    if (again_cost(v, reads, reductions, 0) >= 1000 || !reductions.empty()) return 0;
+    if (again_cost(v, reads, reductions, 0, points(v)) >= 1000 || !reductions.empty()) return 0;
     size_t large = 0;
     for (GraphValue r : reads) {
       Dim points = 1;

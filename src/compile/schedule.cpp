@@ -63,12 +63,28 @@ int step_score(const Loop& loop, ValueId address, int axis) {
   return step->is(1) ? 8 : step->is(0) ? 1 : -8;
 }
 
+// Two accesses of every other element that together take all of them are nearly as good as one that steps by one.
+int load_score(const Loop& loop, const Inst& load, int axis) {
+  const auto step = BodyLowering::step_along(loop, load.operand[0], axis);
+  if (step && step->is(2) && BodyLowering::other_load(loop, load)) return 4;
+  return step_score(loop, load.operand[0], axis);
+}
+int store_score(const Loop& loop, const Store& s, int axis) {
+  const auto step = BodyLowering::step_along(loop, s.address, axis);
+  if (step && step->is(2))
+    for (const Store& t : loop.stores) {
+      const auto d = &t != &s && t.param == s.param ? BodyLowering::distance(loop, s.address, t.address) : std::nullopt;
+      if (d && (*d == 1 || *d == -1)) return 4;
+    }
+  return step_score(loop, s.address, axis);
+}
+
 int access_score(const Loop& loop, const std::vector<char>& relevant, bool stores, int axis) {
   int score = 0;
   for (size_t v = 0; v < loop.insts.size(); ++v)
-    if (relevant[v] && loop.insts[v].op == Scalar::load) score += step_score(loop, loop.insts[v].operand[0], axis);
+    if (relevant[v] && loop.insts[v].op == Scalar::load) score += load_score(loop, loop.insts[v], axis);
   if (stores)
-    for (const Store& s : loop.stores) score += step_score(loop, s.address, axis);
+    for (const Store& s : loop.stores) score += store_score(loop, s, axis);
   return score;
 }
 
@@ -129,9 +145,9 @@ int store_vector_axis(const Loop& loop, std::span<const Store* const> stores, Ax
   for (AxisMask m = axes & ~forbidden; m; m &= m - 1) {
     const int axis = std::countr_zero(m);
     int score = 0;
-    for (const Store* s : stores) score += 2 * step_score(loop, s->address, axis);
+    for (const Store* s : stores) score += 2 * store_score(loop, *s, axis);
     for (const Inst& i : loop.insts)
-      if (i.op == Scalar::load) score += step_score(loop, i.operand[0], axis);
+      if (i.op == Scalar::load) score += load_score(loop, i, axis);
     if (score > best_score || (score == best_score && best >= 0)) { best = axis; best_score = score; }
   }
   return best;

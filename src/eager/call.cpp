@@ -186,7 +186,15 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
       }
       in.push_back({t.get(), 0});
     }
+    std::vector<bool> missing(owner->outputs.size());
+    bool partly = false;
     for (uint32_t g : recorded->grads_of) {
+      missing[g] = !grads[g];
+      partly |= !grads[g];
+    }
+    const Recorded::Partial* partial = partly ? &owner->partial(*recorded, missing) : nullptr;
+    if (partial && !partial->backward) partial = nullptr;
+    for (uint32_t g : partial ? partial->grads_of : recorded->grads_of) {
       Tensor t = grads[g];
       if (!t) {
         Ints sizes;
@@ -196,9 +204,11 @@ struct SignatureNode final : GradNode, Pooled<SignatureNode> {
       keep.push_back(contiguous(t));
       in.push_back({keep.back().get(), 0});
     }
-    Tensors out = run_signature(*recorded->backward, in, symbols, *device);
+    const auto& wrt = partial ? partial->wrt : recorded->wrt;
     SmallVector<Tensor, 3> result(inputs.size());
-    for (size_t i = 0; i < recorded->wrt.size(); ++i) result[recorded->wrt[i]] = std::move(out[i]);
+    if (wrt.empty()) return result;
+    Tensors out = run_signature(partial ? *partial->backward : *recorded->backward, in, symbols, *device);
+    for (size_t i = 0; i < wrt.size(); ++i) result[wrt[i]] = std::move(out[i]);
     return result;
   }
   void free_saved() override {

@@ -347,8 +347,24 @@ Recorded& Signature::recorded(const std::vector<bool>& needs_grad, const Ints& s
   r->forward = signature_of_graph(name, std::move(split.forward), r->env);
   r->backward = signature_of_graph(cat(name, " backward"), std::move(split.backward), r->env);
   r->forward->random = random;
+  r->needs_grad = needs_grad;
+  r->whole.values = std::move(split.values);
   variants.push_back(std::move(r));
   return *variants.back();
+}
+
+const Recorded::Partial& Signature::partial(Recorded& r, const std::vector<bool>& missing) {
+  std::lock_guard lock(mutex_);
+  for (auto& p : r.partial) if (p->missing == missing) return *p;
+  DimEnvScope scope(r.env);
+  SplitVjp split = split_vjp_without(graph, r.needs_grad, missing, r.whole);
+  auto p = std::make_unique<Recorded::Partial>();
+  p->missing = missing;
+  p->grads_of = std::move(split.grads_of);
+  p->wrt = std::move(split.wrt);
+  if (!split.backward.inputs().empty()) p->backward = signature_of_graph(cat(name, " backward"), std::move(split.backward), r.env);
+  r.partial.push_back(std::move(p));
+  return *r.partial.back();
 }
 
 }  // namespace phlox

@@ -32,6 +32,11 @@ struct Recorded {
   std::vector<SplitVjp::Saved> saved;
   std::vector<uint32_t> grads_of, wrt;
   Ref<Signature> forward, backward;
+  // The same where some outputs got no gradient: their zeros are no part of the arithmetic. Null: they have to be.
+  struct Partial { std::vector<bool> missing; std::vector<uint32_t> grads_of, wrt; Ref<Signature> backward; };
+  std::vector<std::unique_ptr<Partial>> partial;
+  SplitVjp whole;                        // without its graphs
+  std::vector<bool> needs_grad;
 };
 
 struct Signature : RefCounted {
@@ -52,6 +57,7 @@ struct Signature : RefCounted {
   Ref<Signature> of_base();
   // For inputs of these sizes, of which `needs_grad` need a gradient.
   Recorded& recorded(const std::vector<bool>& needs_grad, const Ints& symbols);
+  const Recorded::Partial& partial(Recorded& r, const std::vector<bool>& missing);
 
  private:
   struct Made { Device* device; uint64_t sizes; Ref<Executable> executable; };

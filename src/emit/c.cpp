@@ -120,6 +120,7 @@ class CPrinter final : public Printer, public HelperSink {
         const std::string e = cat(o(i, 0, lane / pl), "[", lane % pl, "]");
         return result(v, 0, is_bool(i.type.dtype) ? cat(e, " != 0") : e);
       }
+      case KOp::interleave: case KOp::every_other: return shuffle(v, part, n);
       case KOp::lane_fold: return fold(v);
       case KOp::any: return any(v);
       case KOp::var: case KOp::get: case KOp::set: return variable(v, part);
@@ -234,6 +235,24 @@ class CPrinter final : public Printer, public HelperSink {
   }
 
   // --- across lanes
+  // Two registers hold what one of the result takes; fewer where they are not full.
+  void shuffle(KValue v, int part, int n) {
+    const KInst& i = inst(v);
+    const bool joins = i.op == KOp::interleave;
+    const int from = part_lanes(operand(i, 0).type.lanes);  // lanes of a source register
+    std::string a, b, lanes;
+    if (joins) {
+      const int source = from < n ? 0 : part / 2;
+      a = o(i, 0, source), b = o(i, 1, source);
+      const int first = from < n ? 0 : part % 2 * n / 2;
+      for (int l = 0; l < n; ++l) lanes += cat(", ", first + l / 2 + l % 2 * from);
+    } else {
+      const bool two = from < 2 * n;
+      a = o(i, 0, two ? 2 * part : 0), b = o(i, 0, two ? 2 * part + 1 : 0);
+      for (int l = 0; l < n; ++l) lanes += cat(", ", 2 * l + i.imm);
+    }
+    result(v, part, cat("__builtin_shufflevector(", a, ", ", b, lanes, ")"));
+  }
   void fold(KValue v) {
     const KInst& i = inst(v);
     const KInst& x = operand(i, 0);

@@ -66,11 +66,10 @@ std::string CTiles::multiply(const KTile& t) {
     s += ";\n";
   }
   const int bytes = int(dtype_bytes(dtype_));
-  if (ahead && !strided)
+  if (ahead)
     for (int i = 0; i < h; ++i) {
-      s += cat("  __builtin_prefetch(c + ", i, " * cs);");
-      if (nv > 1) s += cat(" __builtin_prefetch(c + ", i, " * cs + ", nv * vl - 1, ");");
-      s += "\n";
+      for (int x = 0; x < nv * vl; x += line) s += cat("  __builtin_prefetch(c + ", i, " * cs + ", x, ", 1);");
+      s += cat(" __builtin_prefetch(c + ", i, " * cs + ", nv * vl - 1, ", 1);\n");
     }
   if (strided)
     for (int g = 1; g < (h + 2) / 3; ++g) s += cat("  const ", e_, "* a", g, " = a + ", 3 * g, " * as;\n");
@@ -84,7 +83,7 @@ std::string CTiles::multiply(const KTile& t) {
   const auto step = [&] {
     std::string r = "    {\n";
     for (int v = 0; v < nv; ++v) r += cat("      const ", v_, " b", v, " = ", load(cat("b + ", v * vl)), ";\n");
-    if (ahead && strided) r += ahead_line("bx", "bxs");
+    if (ahead && strided) r += "      __builtin_prefetch(bx, 0, 2); bx += 64;\n";
     for (int i = 0; i < h; ++i) {
       const std::string at = !strided ? cat("a[", i, "]") : cat(group(i / 3), "[", i % 3, " * as]");
       r += cat("      { const ", v_, " x = ", splat_, "(", at, ");");
@@ -96,9 +95,11 @@ std::string CTiles::multiply(const KTile& t) {
     else for (int g = 0; g < (h + 2) / 3; ++g) r += cat(" ", group(g), " += 1;");
     return r + "\n    }\n";
   };
-  if (!strided && ahead) {
-    s += "  while (kc > 0) {\n" + ahead_line("cx", "cs") + ahead_line("bx", "bxs");
-    s += "    i64 q = kc < 16 ? kc : 16;\n    kc -= q;\n    NO_UNROLL\n    for (; q > 0; --q) {\n" + step() + "    }\n  }\n";
+  if (ahead) {
+    // Rows of the next tile of A come a line a step, one row every 16 steps.
+    s += "  while (kc > 0) {\n" + (strided ? std::string() : ahead_line("cx", "cs") + ahead_line("bx", "bxs"));
+    s += "    i64 q = kc < 16 ? kc : 16;\n    kc -= q;\n    NO_UNROLL\n    for (; q > 0; --q) {\n" + step() + "    }\n";
+    s += strided ? "    bx += bxs - 1024;\n  }\n" : "  }\n";
   } else {
     s += "  NO_UNROLL\n  for (; kc > 0; --kc) {\n" + step() + "  }\n";
   }
@@ -222,7 +223,8 @@ std::string CTiles::pack_rows(const KTile&) {
   return name;
 }
 
-// dst[k * w + i] = src[k * ks + i] for i < n.
+// dst[k * w + i] = src[k * ks + i] for i < n. A row's last vector may reach into the next row, which follows; the last
+// row ends where it should, since what lies behind it may be there already.
 std::string CTiles::pack_columns(const KTile&) {
   const std::string name = cat("pack_columns_", v_);
   const int vl = vl_;
@@ -231,8 +233,9 @@ std::string CTiles::pack_columns(const KTile&) {
            "      __builtin_prefetch(s + 16 * ks); __builtin_prefetch(s + 16 * ks + ", vl, "); __builtin_prefetch(s + 17 * ks); __builtin_prefetch(s + 17 * ks + ", vl, ");\n",
            "      const ", v_, " x = ", load("s"), ", y = ", load(cat("s + ", vl)), ", z = ", load("s + ks"), ", u = ", load(cat("s + ks + ", vl)), ";\n      ",
            store("d", "x"), " ", store(cat("d + ", vl), "y"), " ", store("d + w", "z"), " ", store(cat("d + w + ", vl), "u"), "\n    }\n  }\n");
-  s += cat("  NO_UNROLL\n  for (; kc > 0; --kc, s += ks, d += w) { NO_UNROLL\n    for (i64 i = 0; i < full; i += ", vl, ") { ", store("d + i", load("s + i")),
-           " }\n    if (full < n) { ", store("d + full", cat(load_partial_, "(s + full, n - full)")), " }\n  }\n");
+  s += cat("  NO_UNROLL\n  for (; kc > 0; --kc, s += ks, d += w) { NO_UNROLL\n    for (i64 i = 0; i < full; i += ", vl, ") { __builtin_prefetch(s + 12 * ks + i); ", store("d + i", load("s + i")),
+           " }\n    if (full < n) { const ", v_, " x = ", load_partial_, "(s + full, n - full); if (kc > 1) { ", store("d + full", "x"), " } else ", store_partial_,
+           "(d + full, x, w - full); }\n  }\n");
   add(name, "i64 src, i64 ks, i64 n, i64 kc, i64 dst, i64 w", s);
   return name;
 }

@@ -306,7 +306,50 @@ Kv BodyLowering::masked(Kv predicate) {
   return g ? predicate & g : predicate;
 }
 
+std::optional<int64_t> BodyLowering::distance(const Loop& loop, ValueId from, ValueId to) {
+  const Affine a = affine_of(loop, from), b = affine_of(loop, to);
+  if (!a.ok || !b.ok || a.terms.size() != b.terms.size()) return std::nullopt;
+  for (auto& [axis, c] : a.terms)
+    if (b.coefficient(axis) != c) return std::nullopt;
+  const Dim d = b.base - a.base;
+  return d.is_const() ? std::optional(d.value()) : std::nullopt;
+}
+
+int BodyLowering::other_load(const Loop& loop, const Inst& load) {
+  if (load.operand_count != 1 || is_bool(load.dtype)) return 0;
+  int found = 0;
+  for (const Inst& i : loop.insts) {
+    if (i.op != Scalar::load || i.imm != load.imm || i.operand_count != 1 || i.operand[0] == load.operand[0]) continue;
+    const auto d = distance(loop, load.operand[0], i.operand[0]);
+    if (!d || (*d != 1 && *d != -1)) continue;
+    if (found && found != *d) return 0;  // elements to both sides
+    found = int(*d);
+  }
+  return found;
+}
+
+// One of two loads that share all elements of a stretch: the stretch is loaded once.
+Kv BodyLowering::load_pair(const Inst& i) {
+  const int other = other_load(loop_, i);
+  if (!other || 2 * lanes_ > 128) return {};
+  const uint32_t p = buffer(uint32_t(i.imm), false);
+  const size_t l = level_of(i.operand[0]);
+  KernelBuilder::At at(b_, levels_[l].depth);
+  const Kv own = first_lane(i.operand[0]), first = other > 0 ? own : own + b_.index(-1);
+  ValueId low = i.operand[0];
+  for (ValueId v = 0; v < loop_.insts.size() && other < 0; ++v)
+    if (loop_.insts[v].dtype == DType::i64 && distance(loop_, low, v) == -1) { low = v; break; }
+  Kv& wide = levels_[l].wide[uint64_t(p) << 32 | low];
+  if (!wide) wide = guard_.is_full() ? b_.load(p, first, 2 * lanes_) : b_.load_partial(p, first, guard_.count + guard_.count, 2 * lanes_);
+  return b_.every_other(wide, other > 0 ? 0 : 1);
+}
+
 Kv BodyLowering::load(const Inst& i) {
+  if (pairs_ && vector_axis_ >= 0 && i.operand_count == 1 && lanes_ > 1 && !guard_.mask && by_lane_.empty() && varies(i.operand[0])) {
+    const auto step = step_along(loop_, i.operand[0], vector_axis_);
+    if (step && step->is(2))
+      if (const Kv r = load_pair(i)) return r;
+  }
   const Kv predicate = i.operand_count == 2 ? value(i.operand[1]) : Kv{};
   return load_at(buffer(uint32_t(i.imm), false), i.operand[0], predicate);
 }
@@ -363,6 +406,39 @@ Kv BodyLowering::array_bytes(const Store& s) {
   for (AxisMask m = s.domain; m; m &= m - 1) n = n * loop_.axes[size_t(std::countr_zero(m))].extent;
   if (n.is_const() && n.value() < never) return {};
   return b_.dim(n);
+}
+
+// Stores of every other element that together fill a stretch become one.
+void BodyLowering::store_all(std::span<const Store* const> stores) {
+  SmallVector<const Store*, 8> done;
+  const auto is_done = [&](const Store* s) { return std::find(done.begin(), done.end(), s) != done.end(); };
+  const auto joins = [&](const Store* s) {
+    if (!pairs_ || vector_axis_ < 0 || lanes_ < 2 || 2 * lanes_ > 128 || guard_.mask || s->predicate != no_value || s->conflict != Conflict::unique ||
+        is_bool(loop_.params[s->param].dtype) || loop_.params[s->param].kind != Param::Kind::out || !by_lane_.empty()) return false;
+    const auto step = step_along(loop_, s->address, vector_axis_);
+    return step && step->is(2);
+  };
+  for (const Store* s : stores) {
+    if (is_done(s)) continue;
+    const Store* with = nullptr;
+    if (joins(s))
+      for (const Store* t : stores)
+        if (t != s && !is_done(t) && t->param == s->param && joins(t) && distance(loop_, s->address, t->address) == 1) { with = t; break; }
+    if (!with) {
+      // The one before it may come later in the list.
+      bool later = false;
+      if (joins(s))
+        for (const Store* t : stores) later |= t != s && !is_done(t) && t->param == s->param && joins(t) && distance(loop_, t->address, s->address) == 1;
+      if (!later) { store(*s); done.push_back(s); }
+      continue;
+    }
+    const Kv both = b_.interleave(b_.splat(value(s->value), lanes_), b_.splat(value(with->value), lanes_)), a = first_lane(s->address);
+    const uint32_t p = buffer(s->param, true);
+    if (guard_.is_full()) b_.store(p, a, both);
+    else b_.store_partial(p, a, both, guard_.count + guard_.count);
+    done.push_back(s);
+    done.push_back(with);
+  }
 }
 
 void BodyLowering::store(const Store& s) {

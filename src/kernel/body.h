@@ -38,6 +38,7 @@ class BodyLowering {
   void define(ValueId v, Kv value);     // of a reduce or scan, until the innermost level closes
   bool is_defined(ValueId v) const;
   void store(const Store& s);           // at the point; every axis of its domain is bound
+  void store_all(std::span<const Store* const> stores);
   // One of the loop's buffers is another: a temporary that stands in for a parameter.
   uint32_t buffer(uint32_t param, bool written);
 
@@ -52,6 +53,13 @@ class BodyLowering {
   // treated like these.
   void use_short_functions(std::vector<char> narrow) { short_functions_ = true; narrow_ = std::move(narrow); }
 
+  // Two accesses of every other element, side by side, become one of all: (on a CPU).
+  void join_pairs() { pairs_ = true; }
+  // The distance of two addresses where it is the same everywhere.
+  static std::optional<int64_t> distance(const Loop& loop, ValueId from, ValueId to);
+  // For an address that moves by two along an axis: how the other load of every other element is placed, +1 or -1; 0: none.
+  static int other_load(const Loop& loop, const Inst& load);
+
   // How an address moves along an axis: address(axis + 1) - address(axis), where that is the same everywhere.
   static std::optional<Dim> step_along(const Loop& loop, ValueId address, int axis);
 
@@ -64,6 +72,7 @@ class BodyLowering {
     int depth = 0;
     std::unordered_map<ValueId, Kv> values, first_lane;  // first_lane: of values that vary over the vector axis
     std::unordered_map<ValueId, size_t> levels;          // level_of, as seen from this level
+    std::unordered_map<uint64_t, Kv> wide;               // two loads in one: by parameter and place of lane 0
   };
   bool varies(ValueId v) const { return vector_axis_ >= 0 && (loop_.depends[v] >> vector_axis_ & 1); }
   // The outermost level where v can be computed: its axes are bound and the reductions it uses are defined.
@@ -86,7 +95,8 @@ class BodyLowering {
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
   std::vector<char> by_lane_, narrow_;
-  bool short_functions_ = false, bypass_caches_ = false;
+  bool short_functions_ = false, bypass_caches_ = false, pairs_ = false;
+  Kv load_pair(const Inst& i);
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;
   Guard guard_;

@@ -219,6 +219,18 @@ Kv KernelBuilder::lane_fold(Combine c, Kv a) {
   return add(i);
 }
 
+Kv KernelBuilder::interleave(Kv a, Kv b) {
+  KInst i{.op = KOp::interleave, .type = {a.dtype(), uint16_t(2 * a.lanes())}, .operand_count = 2};
+  i.operand[0] = a.id;
+  i.operand[1] = b.id;
+  return add(i);
+}
+Kv KernelBuilder::every_other(Kv a, int first) {
+  KInst i{.op = KOp::every_other, .type = {a.dtype(), uint16_t(a.lanes() / 2)}, .operand_count = 1, .imm = first};
+  i.operand[0] = a.id;
+  return add(i);
+}
+
 Kv KernelBuilder::shuffle_xor(Kv a, int lane_mask) {
   KInst i{.op = KOp::shuffle_xor, .type = a.type(), .operand_count = 1, .imm = lane_mask};
   i.operand[0] = a.id;

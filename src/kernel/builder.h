@@ -54,6 +54,8 @@ class KernelBuilder {
   Kv extract(Kv a, int lane);
   Kv lane_fold(Combine c, Kv a);
   Kv any(Kv a);
+  Kv interleave(Kv a, Kv b);
+  Kv every_other(Kv a, int first);  // 0 or 1
 
   Kv load(uint32_t p, Kv address, int lanes);
   Kv load_partial(uint32_t p, Kv address, Kv count, int lanes);

@@ -95,6 +95,13 @@ class Machine {
       case KOp::extract:
         std::memcpy(at(v), operand(i, 0) + i.imm * int64_t(bytes_of(i)), bytes_of(i));
         return;
+      case KOp::interleave: case KOp::every_other: {
+        const size_t size = bytes_of(i) / size_t(n);
+        for (int l = 0; l < n; ++l)
+          std::memcpy(at(v) + size_t(l) * size,
+                      i.op == KOp::interleave ? operand(i, l % 2) + size_t(l / 2) * size : operand(i, 0) + size_t(2 * l + i.imm) * size, size);
+        return;
+      }
       case KOp::lane_fold: return fold(v);
       case KOp::any: {
         bool any = false;

@@ -66,6 +66,14 @@ class Verify {
       case KOp::scalar: scalar(); break;
       case KOp::splat: check(operand(0).type == KType{i_->type.dtype, 1}, "needs a scalar of its type"); break;
       case KOp::extract: check(i_->imm >= 0 && i_->imm < operand(0).type.lanes && lanes == 1, "lane"); break;
+      case KOp::interleave:
+        check(operand(0).type == operand(1).type && operand(0).type == KType{i_->type.dtype, uint16_t(lanes / 2)} && !is_bool(i_->type.dtype),
+              "needs two halves of its type");
+        break;
+      case KOp::every_other:
+        check(operand(0).type == KType{i_->type.dtype, uint16_t(2 * lanes)} && !is_bool(i_->type.dtype) && (i_->imm == 0 || i_->imm == 1),
+              "needs twice its lanes");
+        break;
       case KOp::any: check(is_bool(operand(0).type.dtype) && lanes == 1, "needs a bool"); break;
       case KOp::lane_fold: check(lanes == 1 && operand(0).type.dtype == i_->type.dtype, "types"); break;
       case KOp::load: index(0); break;

@@ -426,9 +426,19 @@ void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv
     const Kv r0 = tile_row(t, t0);
     return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, tile_place(t, c, t0, t0));
   }
-  loop(t0, t1, 1, [&](Kv tile) {
-    const Kv rows = tile_rows(t, tile), width = leaf_rows(rows);
-    pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, c, tile_place(t, c, tile, t0), width);
+  const auto tiles = [&](const Chunk& part) {
+    loop(t0, t1, 1, [&](Kv tile) {
+      const Kv rows = tile_rows(t, tile), width = leaf_rows(rows);
+      pack(c_.a, c_.m, b.m0 + tile_row(t, tile), rows, part, tile_place(t, c, tile, t0) + (part.from - c.from) * width, width);
+    });
+  };
+  if (!c_.a.plain || !c_.a.row.is(1)) return tiles(c);
+  // Rows of all tiles lie side by side: some rows of every tile, then the next ones, so that memory is read in order.
+  loop(c.from, c.from + c.count, 16, [&](Kv from) {
+    Chunk part = c;
+    part.from = from;
+    part.count = least(c.from + c.count - from, index(16));
+    tiles(part);
   });
 }
 
@@ -482,9 +492,8 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
                                Kv next_b, Kv next_step) {
   const bool strided = rows_of_a_ || (plan_.direct_a && !c_.a.row.is(1));
   const int64_t bytes = dtype_bytes(c_.dtype);
-  // One panel covers all columns: each tile of A is read once, and the next one is fetched meanwhile.
-  const bool stream_a = strided && plan_.direct_a && !plan_.any_size && plan_.most_columns <= plan_.width * plan_.lanes && size_hint(c_.k_size) <= chain_chunk &&
-                        c_.a.row == c_.k_size;
+  // Rows that are read in place come from afar: those of the next tile are fetched meanwhile.
+  const bool stream_a = strided && plan_.direct_a && plan_.prefetch;
   loop(t0, t1, 1, [&](Kv tile) {
     const Kv row = tile_row(t, tile), rows = tile_rows(t, tile);
     Kv a, a_stride;
@@ -499,12 +508,12 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
     Kv bx = next_b, bxs = next_step;
     if (stream_a) {
       bx = a + rows * a_stride * index(bytes);
-      bxs = index(64 / bytes);
+      bxs = a_stride * index(bytes);
     } else if (!known(next_step) || value_of(next_step) != 0) {
       bx = next_b + (tile - t0) * index(16 * bytes) * next_step;
     }
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
-    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !plan_.direct_a && !rows_of_a_) ? KTile::prefetch : 0) |
+    const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !strided) ? KTile::prefetch : 0) |
                       (plan_.any_size ? KTile::short_rows : 0);
     multiply(leaf_rows(rows), p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);

@@ -100,7 +100,7 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
       const bool collide = a_stride % 1024 == 0 && chunk > 32;
       const bool a_direct = (a_rows || a_columns) &&
                             (s.k <= 64 || (rows <= 32 && a_rows) ||
-                             (columns <= (wide ? 384 : 256) && !collide && (a_rows || a_stride * chunk <= 65536)));
+                             (columns <= (wide ? 384 : 256) && !collide && (a_rows || (a_stride * chunk <= 65536 && s.k <= 512))));
       const bool b_direct = b_unit && rows <= (wide ? 384 : 256) && !(b_stride % 512 == 0 && rows > 28);
       double cost;
       const int mr = best_height(s, rows, columns, a_direct && a_rows, cost);
@@ -118,7 +118,9 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
     }
   collect_tiles(s, p);
   p.sub_tiles = std::max<int64_t>(1, std::max<int64_t>(96, std::min<int64_t>(256, target.l2_bytes / 8 / 1024)) / p.mr);
-  p.prefetch = !p.direct_a;
+  // What lies in a near cache as a whole needs no fetching ahead.
+  const double bytes = (double(s.m) * double(s.k) + double(s.k) * double(s.n) + double(s.m) * double(s.n)) * double(s.batch) * (64.0 / s.lanes) / (wide ? 1 : 2);
+  p.prefetch = p.direct_a ? a_rows && bytes > double(target.l2_bytes) / 2 : true;
   p.item_cost = std::max<int64_t>(1, int64_t(best / 3 / double(std::max<int64_t>(1, ceil_div((p.row_blocks * p.column_blocks).value() * s.batch, threads)))));
 }
 

@@ -217,7 +217,7 @@ bool Executable::run_direct(const Plan& plan, std::span<void* const> inputs, std
   const StepPlan& sp = plan.steps[0];
   void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
   if (!entry) return false;
-  TraceScope scope("step", s.name);
+  TraceScope scope("step", s.name, {"step", int64_t(i)}, {"items", sp.items});
   uint64_t words[max_direct_words];
   const size_t n = sp.words.size();
   std::memcpy(words, sp.words.data(), n * sizeof words[0]);
@@ -335,7 +335,7 @@ void Executable::run_step(size_t i, const Plan& plan, std::span<void* const> buf
   const StepPlan& sp = plan.steps[i];
   if (s.kind == Program::Step::Kind::copy)
     return device_.copy(buffers[s.buffers[0]], buffers[s.buffers[1]], sp.bytes, Device::CopyKind::on_device, stream);
-  TraceScope scope("step", s.name);
+  TraceScope scope("step", s.name, {"step", int64_t(i)}, {"items", sp.items});
   // PHLOX_TRACE_SYNC: spans of a device that works on its own last until it is done. Not while it records.
   struct Wait {
     Device* d; StreamId s;

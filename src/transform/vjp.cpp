@@ -148,7 +148,8 @@ Graph extract(const Graph& joint, std::span<const GraphValue> given, std::span<c
 
 }  // namespace
 
-SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) {
+static SplitVjp split(const Graph& g, const std::vector<bool>& needs_grad, const std::vector<bool>& missing,
+                      const std::vector<GraphValue>* saved_values) {
   // One joint graph: the inputs, the gradients of the outputs, the forward nodes, then the backward nodes.
   Graph joint;
   GraphBuilder b(joint);
@@ -160,6 +161,7 @@ SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) {
     t.strides.clear();
     t.weak = false;
     grads.push_back(is_float(t.dtype) || is_complex(t.dtype) ? b.wrap(joint.add_input(t)) : Val{});
+    if (grads.size() <= missing.size() && missing[grads.size() - 1]) grads.back() = {};
   }
   const SmallVector<GraphValue, 2> outputs = inline_graph(joint, g, inputs, {});
   const size_t forward_nodes = joint.nodes().size(), forward_values = joint.value_count();
@@ -200,6 +202,12 @@ SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) {
   }
   for (GraphValue v : inputs) if (live[v]) save(v);
   std::sort(saved.begin(), saved.end());
+  if (saved_values) {
+    for (GraphValue v : saved)
+      if (std::find(saved_values->begin(), saved_values->end(), v) == saved_values->end()) return {};
+    saved = *saved_values;
+  }
+  r.values = saved;
 
   std::vector<GraphValue> given = saved;
   for (size_t i = 0; i < grads.size(); ++i)
@@ -208,6 +216,7 @@ SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) {
       r.grads_of.push_back(uint32_t(i));
     }
   r.backward = extract(joint, given, results);
+  if (saved_values) return r;
 
   std::vector<GraphValue> forward_outputs(outputs.begin(), outputs.end());
   for (GraphValue v : saved) {
@@ -220,6 +229,12 @@ SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) {
   }
   r.forward = extract(joint, inputs, forward_outputs);
   return r;
+}
+
+SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad) { return split(g, needs_grad, {}, nullptr); }
+SplitVjp split_vjp_without(const Graph& g, const std::vector<bool>& needs_grad, const std::vector<bool>& missing,
+                           const SplitVjp& whole) {
+  return split(g, needs_grad, missing, &whole.values);
 }
 
 }  // namespace phlox

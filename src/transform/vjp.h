@@ -23,7 +23,13 @@ struct SplitVjp {
   std::vector<Saved> saved;       // of forward: where each saved value comes from
   std::vector<uint32_t> grads_of; // which outputs' gradients backward takes
   std::vector<uint32_t> wrt;      // which inputs' gradients backward gives (those that were asked for and are not zero)
+  std::vector<GraphValue> values; // of the saved values, in a numbering that depends on the graph only
 };
 SplitVjp split_vjp(const Graph& g, const std::vector<bool>& needs_grad);
+// The backward graph for the case that the outputs in `missing` have no gradient. It takes the values that the whole one
+// saves, then the gradients that there are; its `forward` is empty. `backward` has no inputs where it would need a value
+// that is not saved.
+SplitVjp split_vjp_without(const Graph& g, const std::vector<bool>& needs_grad, const std::vector<bool>& missing,
+                           const SplitVjp& whole);
 
 }  // namespace phlox
