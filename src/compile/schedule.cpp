@@ -334,8 +334,8 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
   const int widest = widest_element(loop, relevant, group);
   p.register_lanes = std::clamp(target.vector_bits / 8 / widest, 2, 64);
   // Columns are walked in broad strips, since each row of a strip is a new place in memory.
-  const bool strips = p.vector_axis >= 0 && reduces > 0 && ops <= 24 * reduces;
-  const int unroll = strips ? std::max(options.unroll, 8 / reduces) : options.unroll;
+  const bool strips = p.vector_axis >= 0 && reduces > 0 && ops <= 24 * reduces, half_strips = !strips && p.vector_axis >= 0 && reduces > 0 && ops <= 64 * reduces;
+  const int unroll = strips ? std::max(options.unroll, 8 / reduces) : half_strips ? std::max(options.unroll, 4 / reduces) : options.unroll;
   p.lanes = 1;
   if (p.vector_axis >= 0) {
     const Dim e = loop.axes[size_t(p.vector_axis)].extent;
@@ -361,7 +361,7 @@ CpuPlan plan_cpu(const Loop& loop, const Target& target, const ScheduleOptions& 
     order.push_back(streamed);
   }
   // Strips of columns reach through all rows: blocks of rows walk memory better than few broad strips.
-  p.few_items = results / p.lanes < (strips ? 64 : 16) && work * results > options.split_points;
+  p.few_items = results / p.lanes < (strips ? 64 : half_strips ? 8 : 16) && work * results > options.split_points;
   p.too_few = reduces > 0 && p.few_items;
   SmallVector<NestLoop, 6> nest;
   bool cut = false;

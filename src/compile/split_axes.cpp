@@ -22,23 +22,22 @@ bool is_division(const Inst& i) { return (i.op == Scalar::floordiv || i.op == Sc
 // ranges of the axes decide it.
 class Rewriter {
  public:
-  Rewriter(const Loop& from, std::vector<Axis> axes, std::vector<Affine> forms) : from_(from), copy_(from), forms_(std::move(forms)) {
+  // masks: the new axes of each old one.
+  Rewriter(const Loop& from, std::vector<Axis> axes, std::vector<Affine> forms, const std::vector<AxisMask>& masks)
+      : from_(from), copy_(from), forms_(std::move(forms)), masks_(masks) {
     copy_.to.axes = std::move(axes);
     copy_.to.params = from.params;
   }
 
-  // Renames all values; stores whose domain has `once` are made with that bit taken out of it.
   void values() {
     for (ValueId v = 0; v < from_.insts.size(); ++v) copy_.rename(v, make(copy_.with_renamed_operands(from_.insts[v])));
   }
-  void stores(const std::vector<AxisMask>& masks) {
+  void stores() {
     for (Store s : from_.stores) {
       s.address = copy_.renamed(s.address);
       s.value = copy_.renamed(s.value);
       if (s.predicate != no_value) s.predicate = copy_.renamed(s.predicate);
-      AxisMask d = 0;
-      for (AxisMask m = s.domain; m; m &= m - 1) d |= masks[size_t(std::countr_zero(m))];
-      s.domain = d;
+      s.domain = renamed(s.domain);
       if (std::find(copy_.to.stores.begin(), copy_.to.stores.end(), s) == copy_.to.stores.end()) copy_.to.stores.push_back(s);
     }
   }
@@ -47,6 +46,11 @@ class Rewriter {
   size_t size() const { return copy_.to.insts.size(); }
 
  private:
+  AxisMask renamed(AxisMask old) const {
+    AxisMask d = 0;
+    for (AxisMask m = old; m; m &= m - 1) d |= masks_[size_t(std::countr_zero(m))];
+    return d;
+  }
   static std::optional<Range> range_of(const Loop& loop, const Affine& a) {
     if (!a.ok || !a.base.is_const()) return std::nullopt;
     Range r{a.base.value(), a.base.value()};
@@ -80,6 +84,11 @@ class Rewriter {
           if (range_of(copy_.to, a)) return divide(i.op, a, bits);
         }
         break;
+      case Scalar::reduce: {
+        Inst r = i;
+        r.axes = renamed(i.axes);
+        return copy_.add(r);
+      }
       case Scalar::lt: case Scalar::le: case Scalar::eq: case Scalar::ne:
         if (copy_.to.insts[i.operand[0]].dtype == DType::i64)
           if (const auto r = difference(i.operand[0], i.operand[1])) {
@@ -90,6 +99,8 @@ class Rewriter {
                               : i.op == Scalar::eq ? decide(zero, apart)
                                                    : decide(apart, zero);
             if (v != no_value) return v;
+            if (i.op == Scalar::lt || i.op == Scalar::le)
+              if (const ValueId v = coarse(i.operand[0], i.operand[1], i.op == Scalar::lt)) return v;
           }
         break;
       case Scalar::band: case Scalar::bor:
@@ -114,18 +125,42 @@ class Rewriter {
     return copy_.add(i);
   }
 
-  std::optional<Range> difference(ValueId a, ValueId b) const {
+  // a - b
+  Affine minus(ValueId a, ValueId b) const {
     const Affine x = affine_of(copy_.to, a), y = affine_of(copy_.to, b);
-    if (!range_of(copy_.to, x) || !range_of(copy_.to, y)) return std::nullopt;
-    Affine d = x;
-    d.base = d.base - y.base;
-    for (auto& [axis, c] : y.terms) {
-      bool met = false;
-      for (auto& [other, k] : d.terms)
-        if (other == axis) k = k - c, met = true;
-      if (!met) d.terms.push_back({axis, Dim(0) - c});
+    if (!range_of(copy_.to, x) || !range_of(copy_.to, y)) return {};
+    Affine d{.ok = true, .base = x.base - y.base};
+    for (auto& [axis, c] : x.terms)
+      if (const Dim k = c - y.coefficient(axis); !k.is(0)) d.terms.push_back({axis, k});
+    for (auto& [axis, c] : y.terms)
+      if (x.coefficient(axis).is(0)) d.terms.push_back({axis, Dim(0) - c});
+    return d;
+  }
+  std::optional<Range> difference(ValueId a, ValueId b) const { return range_of(copy_.to, minus(a, b)); }
+
+  // a <= b or a < b where the answer is the same for all positions of an inner axis: 0 <= g * x + y with 0 <= y < g.
+  ValueId coarse(ValueId a, ValueId b, bool strict) {
+    const Affine d = minus(b, a);
+    if (!d.ok) return 0;
+    for (auto& [unused, k] : d.terms) {
+      const int64_t g = k.value() < 0 ? -k.value() : k.value();
+      if (g < 2) continue;
+      Affine large{.ok = true}, small{.ok = true};
+      const int64_t base = d.base.value() - strict, q = floor_div(base, g);
+      large.base = q;
+      small.base = base - q * g;
+      for (auto& [axis, c] : d.terms) {
+        if (c.value() % g == 0) large.terms.push_back({axis, c.value() / g});
+        else small.terms.push_back({axis, c});
+      }
+      const auto r = range_of(copy_.to, small);
+      if (small.terms.empty() || !r || r->from < 0 || r->to >= g) continue;
+      Inst i{.op = Scalar::le, .dtype = DType::boolean, .operand_count = 2};
+      i.operand[0] = copy_.constant_index(0);
+      i.operand[1] = copy_.affine(large);
+      return copy_.add(i);
     }
-    return range_of(copy_.to, d);
+    return 0;
   }
 
   // a / c or a % c. Terms in multiples of g leave the others alone while those stay below g.
@@ -162,6 +197,7 @@ class Rewriter {
   const Loop& from_;
   LoopCopy copy_;
   std::vector<Affine> forms_;
+  const std::vector<AxisMask>& masks_;
 };
 
 Affine axis_form(int axis, int64_t k = 1) {
@@ -186,9 +222,17 @@ struct Splitter {
   }
   size_t divisions() const { return size_t(std::count_if(loop.insts.begin(), loop.insts.end(), is_division)); }
 
+  AxisMask reduced() const {
+    AxisMask m = 0;
+    for (const Inst& i : loop.insts)
+      if (i.op == Scalar::reduce) m |= i.axes;
+    return m;
+  }
+
   // An axis and its divisor among the divisions that are left: the least divisor first.
   bool candidate(int& axis, int64_t& by) const {
     by = INT64_MAX;
+    const AxisMask fixed = reduced();
     for (const Inst& i : loop.insts) {
       if (!is_division(i) || loop.insts[i.operand[1]].op != Scalar::constant) continue;
       const int64_t c = loop.insts[i.operand[1]].imm;
@@ -196,7 +240,7 @@ struct Splitter {
       if (!a.ok || c < 2 || c >= by) continue;
       for (auto& [x, k] : a.terms) {
         const Dim e = loop.axes[size_t(x)].extent;
-        if (k.is(1) && e.is_const() && e.value() > c && e.value() % c == 0) axis = x, by = c;
+        if (!(fixed >> x & 1) && k.is(1) && e.is_const() && e.value() > c && e.value() % c == 0) axis = x, by = c;
       }
     }
     return by != INT64_MAX;
@@ -224,9 +268,9 @@ struct Splitter {
       axes.push_back({by});
       new_made.insert(new_made.end(), {1, 1});
     }
-    Rewriter r(loop, std::move(axes), std::move(forms));
+    Rewriter r(loop, std::move(axes), std::move(forms), masks);
     r.values();
-    r.stores(masks);
+    r.stores();
     Loop next = r.take();
     loop = std::move(next);
     made = std::move(new_made);
@@ -250,11 +294,11 @@ struct Splitter {
     axes[size_t(axis)].extent = 1;
     std::vector<AxisMask> masks = own_masks();
     masks[size_t(axis)] = 0;
-    Rewriter r(loop, std::move(axes), identity());
+    Rewriter r(loop, std::move(axes), identity(), masks);
     for (int64_t k = 0; k < n; ++k) {
       r.set_form(axis, Affine{.ok = true, .base = k});
       r.values();
-      r.stores(masks);
+      r.stores();
       if (r.size() > most_values) return false;
     }
     Loop next = r.take();
@@ -271,8 +315,10 @@ struct Splitter {
     };
     for (AxisMask m : loop.depends) note(m);
     for (const Store& s : loop.stores) note(s.domain);
+    const AxisMask fixed = reduced();
     for (int x = 0; x < n; ++x)
       for (int y = x + 1; y < n; ++y) {
+        if ((fixed >> x | fixed >> y) & 1) continue;
         if (!(made[size_t(x)] || made[size_t(y)]) || !together[size_t(x)] || !together[size_t(y)] || (together[size_t(x)] >> y & 1) ||
             loop.axes[size_t(x)].extent != loop.axes[size_t(y)].extent || loop.axes[size_t(x)].extent.is(1)) continue;
         std::vector<Affine> forms = identity();
@@ -281,9 +327,9 @@ struct Splitter {
         masks[size_t(y)] = masks[size_t(x)];
         std::vector<Axis> axes = loop.axes;
         axes[size_t(y)].extent = 1;
-        Rewriter r(loop, std::move(axes), std::move(forms));
+        Rewriter r(loop, std::move(axes), std::move(forms), masks);
         r.values();
-        r.stores(masks);
+        r.stores();
         Loop next = r.take();
         loop = std::move(next);
         return true;
@@ -297,7 +343,7 @@ struct Splitter {
 Loop split_axes(const Loop& original) {
   bool divides = false;
   for (const Inst& i : original.insts) {
-    if (i.op == Scalar::reduce || i.op == Scalar::scan) return original;
+    if (i.op == Scalar::scan || (i.op == Scalar::reduce && i.order == Order::chain)) return original;
     divides |= is_division(i);
   }
   for (const Store& s : original.stores)

@@ -24,6 +24,7 @@ std::string CTiles::function(const KTile& t) {
     case KTile::Kind::pack_columns: return pack_columns(t);
     case KTile::Kind::pack_any: return pack_any(t);
     case KTile::Kind::pack_windows: return pack_windows(t);
+    case KTile::Kind::copy_rows: return copy_rows(t);
     case KTile::Kind::row_dot: return row_dot(t);
     case KTile::Kind::row_sweep: return row_sweep(t);
   }
@@ -57,7 +58,9 @@ std::string CTiles::multiply(const KTile& t) {
   const int h = t.rows, nv = t.vectors, vl = vl_, line = 64 / int(dtype_bytes(dtype_));
   const bool strided = t.flags & KTile::row_major_a, ahead = t.flags & KTile::prefetch, masked = t.flags & KTile::short_rows;
   const bool wide = vl * int(dtype_bytes(dtype_)) == 64;  // masked moves cost nothing there
-  const std::string name = cat("tile_", v_, "_", h, "x", nv, strided ? "_r" : "_c", ahead ? "p" : "", masked ? "s" : "");
+  const int ahead_rows = t.flags & KTile::ahead_4 ? 4 : t.flags & KTile::ahead_2 ? 2 : 1;
+  const std::string name = cat("tile_", v_, "_", h, "x", nv, strided ? "_r" : "_c", ahead ? "p" : "", masked ? "s" : "",
+                               ahead && !strided && ahead_rows > 1 ? cat(ahead_rows) : std::string());
   std::string s = cat("  const ", e_, " *a = (const ", e_, "*)a_, *b = (const ", e_, "*)b_; ", e_, "* c = (", e_,
                       "*)c_; const char *cx = (const char*)cx_, *bx = (const char*)bx_; (void)cx; (void)bx; (void)live;\n");
   for (int v = 0; v < nv; ++v) {
@@ -97,7 +100,9 @@ std::string CTiles::multiply(const KTile& t) {
   };
   if (ahead) {
     // Rows of the next tile of A come a line a step, one row every 16 steps.
-    s += "  while (kc > 0) {\n" + (strided ? std::string() : ahead_line("cx", "cs") + ahead_line("bx", "bxs"));
+    s += "  while (kc > 0) {\n";
+    if (!strided) s += ahead_line("cx", "cs");
+    for (int n = 0; n < ahead_rows && !strided; ++n) s += ahead_line("bx", "bxs");
     s += "    i64 q = kc < 16 ? kc : 16;\n    kc -= q;\n    NO_UNROLL\n    for (; q > 0; --q) {\n" + step() + "    }\n";
     s += strided ? "    bx += bxs - 1024;\n  }\n" : "  }\n";
   } else {
@@ -276,6 +281,20 @@ std::string CTiles::pack_windows(const KTile&) {
   each("e2 == c", cat("(", v_, ")(", bits(part + "(q, m0)"), " | ", bits(part + "(q + shift, m1)"), " | ", bits(part + "(q + 2 * shift, m2)"), ")"));
   s += cat("    NO_UNROLL\n    for (i64 k = 0; k < count; ++k, d += w) { NO_UNROLL\n      for (i64 i = 0; i < c; ++i) d[i] = s[t[k] + i + (x + i) / row * shift]; }\n  }\n");
   add(name, "i64 src, i64 table, i64 count, i64 p0, i64 n, i64 row, i64 step, i64 dst, i64 w", s);
+  return name;
+}
+
+// Pieces of rows of an image are short: one or two vectors each, so that most of them take no loop.
+std::string CTiles::copy_rows(const KTile&) {
+  const std::string name = cat("copy_rows_", v_);
+  const auto lines = [&](const std::string& body) {
+    return cat("    NO_UNROLL\n    for (i64 i = 0; i < n; ++i, d += ds) { const ", e_, "* q = s + t[i]; ", body, " }\n");
+  };
+  const std::string one = store("d", load("q")), two = cat("const ", v_, " x = ", load("q"), ", y = ", load(cat("q + ", vl_)), "; ", store("d", "x"), " ", store(cat("d + ", vl_), "y"));
+  add(name, "i64 src, i64 table, i64 n, i64 count, i64 dst, i64 ds",
+      cat("  const ", e_, "* s = (const ", e_, "*)src; const i64* t = (const i64*)table; ", e_, "* d = (", e_, "*)dst;\n  if (count <= ", vl_, ") {\n", lines(one),
+          "  } else if (count <= ", 2 * vl_, ") {\n", lines(two), "  } else {\n",
+          lines(cat("NO_UNROLL for (i64 k = 0; k < count; k += ", vl_, ") { ", store("d + k", load("q + k")), " }")), "  }\n"));
   return name;
 }
 

@@ -21,6 +21,7 @@ class CTiles {
   std::string pack_columns(const KTile& t);
   std::string pack_any(const KTile& t);
   std::string pack_windows(const KTile& t);
+  std::string copy_rows(const KTile& t);
   std::string row_dot(const KTile& t);
   std::string row_sweep(const KTile& t);
   std::string transpose();

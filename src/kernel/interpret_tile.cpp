@@ -63,6 +63,11 @@ void run(const KTile& t, std::span<const int64_t> o) {
           pointer<T>(o[7])[k * o[8] + i] = pointer<const T>(o[0])[pointer<const int64_t>(o[1])[k] + p / o[5] * o[6] + p % o[5]];
         }
       return;
+    case KTile::Kind::copy_rows:
+      for (int64_t i = 0; i < o[2]; ++i)
+        for (int64_t k = 0; k < o[3]; ++k)
+          pointer<T>(o[4])[i * o[5] + k] = pointer<const T>(o[0])[pointer<const int64_t>(o[1])[i] + k];
+      return;
     case KTile::Kind::row_dot:
       for (int64_t i = 0; i < t.rows; ++i)
         for (int64_t j = 0; j < o[4]; ++j)

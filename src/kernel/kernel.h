@@ -119,12 +119,16 @@ struct KTile {
     // src, table, count, first, n, row, row_step, dst, width: position p = first + i, i < n, lies at
     // (p / row) * row_step + p % row, and dst[k * width + i] = src[table[k] + that]; table holds i64.
     pack_windows,
+    // src, table, n, count, dst, dst_stride: dst[i * dst_stride + k] = src[table[i] + k], i < n, k < count; table holds i64. Up to
+    // a vector more is read and written behind each row.
+    copy_rows,
     // All of k at once, chunks of chain_chunk added in order, for few rows:
     row_dot,    // a, a_stride, b, b_stride, cols, c, c_stride, count:  B[k][j] = b[j * b_stride + k], cols <= lanes
     row_sweep,  // a, a_stride, a_step, b, b_stride, cols, c, c_stride, count, t, t_stride:  B[k][j] = b[k * b_stride + j];
                 // t: `rows` rows of cols + lanes elements for its use
   };
-  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4 };  // short_rows: only the first `live` rows exist in C
+  // short_rows: only the first `live` rows exist in C; ahead_n: n rows of next_b come nearer every 16 steps instead of one
+  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4, ahead_2 = 8, ahead_4 = 16 };
   Kind kind;
   DType dtype = DType::f32;  // f32 or f64
   uint8_t rows = 1, vectors = 1, flags = 0;

@@ -45,7 +45,9 @@ GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPla
   place(stage_at_, computed ? std::max<int64_t>(panel, plan.mr + 1) * stage_stride_ : 0);
   sums_stride_ = plan.most_columns + vl;  // rows that do not fall into one set of the cache
   place(sums_at_, c.in_place < 0 ? rows * sums_stride_ + vl : 0);
-  place(table_at_, c.b.windows ? chain_chunk * 8 / dtype_bytes(c.dtype) : 0);
+  copies_rows_ = rows_of_a_ && c.a.affine && c.a.param == roomy_ && c.a.address.coefficient(c.k.back()).is(1) && roomy_ != no_param;
+  const int64_t table = std::max<int64_t>(c.b.windows ? chain_chunk : 0, copies_rows_ ? rows + plan.mr : 0);
+  place(table_at_, table * 8 / dtype_bytes(c.dtype));
   k.scratch_bytes = at * dtype_bytes(c.dtype);
   scratch_ = b_.scratch(c.dtype);
 }
@@ -378,6 +380,32 @@ bool GemmTemplate::vector_over_k(const Operand& o, const Axes& axes) const {
   return k > rows || axes.empty();
 }
 
+// The same where rows are pieces of an image: where each row begins, then all rows of one piece after the other.
+void GemmTemplate::copy_rows(Kv first, Kv rows, const Chunk& c, Kv to) {
+  const uint32_t table = b_.scratch(DType::i64);
+  const Kv place = index(table_at_ * dtype_bytes(c_.dtype) / 8);
+  loop(index(0), rows, 1, [&](Kv i) {
+    body_.open();
+    bind_flat(c_.m, first + i);
+    Kv sum = index(0);
+    for (int axis : c_.m)
+      if (const Dim k = c_.a.address.coefficient(axis); !k.is(0)) sum = sum + body_.position(axis) * b_.dim(k);
+    b_.store(table, place + i, sum);
+    body_.close();
+  });
+  Axes outer;
+  for (size_t i = 0; i + 1 < c_.k.size(); ++i) outer.push_back(c_.k[i]);
+  const Kv n = b_.dim(loop_.axes[size_t(c_.k.back())].extent), size = known(n) ? n : b_.op(Scalar::max, n, index(1)), end = c.from + c.count;
+  walk(outer, divide(c.from, size), divide(end + size - index(1), size), Walk::points, [&](Kv piece, Kv) {
+    const Kv start = piece * size, from = b_.op(Scalar::max, c.from - start, index(0)), until = least(end - start, size);
+    Kv at = a_base_ + from;
+    for (int axis : outer)
+      if (const Dim k = c_.a.address.coefficient(axis); !k.is(0)) at = at + body_.position(axis) * b_.dim(k);
+    leaf(KTile::Kind::copy_rows, 1, 1, 0,
+         {b_.address(buffer(c_.a), at), b_.address(table, place), rows, until - from, b_.address(scratch_, to + (start + from - c.from)), index(stage_stride_)});
+  });
+}
+
 // dst[i * stage_stride + k]
 void GemmTemplate::compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to) {
   const Walk how = o.affine && o.param == roomy_ ? Walk::whole_vectors : Walk::vectors;
@@ -424,6 +452,7 @@ Kv GemmTemplate::tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0) {
 void GemmTemplate::pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1) {
   if (rows_of_a_) {
     const Kv r0 = tile_row(t, t0);
+    if (copies_rows_) return copy_rows(b.m0 + r0, tile_row(t, t1) - r0, c, tile_place(t, c, t0, t0));
     return compute_rows(c_.a, c_.m, b.m0 + r0, tile_row(t, t1) - r0, c, tile_place(t, c, t0, t0));
   }
   const auto tiles = [&](const Chunk& part) {
@@ -494,6 +523,9 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
   const int64_t bytes = dtype_bytes(c_.dtype);
   // Rows that are read in place come from afar: those of the next tile are fetched meanwhile.
   const bool stream_a = strided && plan_.direct_a && plan_.prefetch;
+  // So many rows of the next panel's source that all 256 have come when this panel's tiles are done.
+  const int64_t panel_tiles = plan_.any_size ? plan_.sub_tiles : std::min<int64_t>(plan_.sub_tiles, (plan_.most_rows + plan_.mr - 1) / plan_.mr);
+  const int ahead = panel_tiles >= 11 ? 1 : panel_tiles >= 6 ? 2 : 4;
   loop(t0, t1, 1, [&](Kv tile) {
     const Kv row = tile_row(t, tile), rows = tile_rows(t, tile);
     Kv a, a_stride;
@@ -510,11 +542,11 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
       bx = a + rows * a_stride * index(bytes);
       bxs = a_stride * index(bytes);
     } else if (!known(next_step) || value_of(next_step) != 0) {
-      bx = next_b + (tile - t0) * index(16 * bytes) * next_step;
+      bx = next_b + (tile - t0) * index(16 * ahead * bytes) * next_step;
     }
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
     const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !strided) ? KTile::prefetch : 0) |
-                      (plan_.any_size ? KTile::short_rows : 0);
+                      (plan_.any_size ? KTile::short_rows : 0) | (ahead == 4 ? KTile::ahead_4 : ahead == 2 ? KTile::ahead_2 : 0);
     multiply(leaf_rows(rows), p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);
     when(c.last, [&] { epilogue(b.m0 + row, rows, b.n0 + p.at, p.columns, at); });

@@ -53,6 +53,7 @@ class GemmTemplate {
   void pack_windows(Kv first, Kv columns, const Chunk& c, Kv to, Kv width);
   void pack_tiles(const Block& b, const Tiles& t, const Chunk& c, Kv t0, Kv t1);
   Kv tile_place(const Tiles& t, const Chunk& c, Kv tile, Kv t0);
+  void copy_rows(Kv first, Kv rows, const Chunk& c, Kv to);
   void compute_rows(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to);
   void pack_computed(const Operand& o, const Axes& axes, Kv first, Kv rows, const Chunk& c, Kv to, Kv width);
   bool vector_over_k(const Operand& o, const Axes& axes) const;
@@ -76,6 +77,7 @@ class GemmTemplate {
   int64_t sums_stride_ = 0, stage_stride_ = 0;
   bool shared_a_ = false;   // A is the same in every batch item: it is packed once a call, all of k
   bool rows_of_a_ = false;  // A is computed along k and read as rows
+  bool copies_rows_ = false;  // these are stretches of an image
   Kv base_of(const Affine& a);
   Kv a_base_, b_base_, c_base_, c_stride_;
 };

@@ -86,11 +86,14 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
   const int64_t want = s.batch >= 2 * threads || threads == 1 ? 1 : ceil_div(threads, std::max<int64_t>(s.batch, 1));
   const double cycles = double(s.m) * double(s.n) * double(s.k) * double(s.batch) / (2.0 * s.lanes);
   const int64_t goal = cycles < 6000 ? 1 : want;  // below some microseconds a fork costs more than it gives
-  const int64_t rows_most = c.in_place < 0 ? 256 : 1024, columns_most = c.in_place < 0 ? 1024 : s.m <= 256 ? 8192 : 1024;
+  // Sums that are no results lie in scratch memory, a quarter of a million of them.
+  const int64_t rows_most = c.in_place < 0 ? std::clamp<int64_t>(262144 / std::min<int64_t>(s.n, 1024), 256, 1024) : 1024, columns_most = c.in_place < 0 ? 1024 : s.m <= 256 ? 8192 : 1024;
   const int64_t pm0 = std::max<int64_t>(1, ceil_div(s.m, rows_most)), pn0 = std::max<int64_t>(1, ceil_div(s.n, columns_most));
   const bool a_rows = c.a.plain && c.a.step.is(1), a_columns = c.a.plain && c.a.row.is(1), b_unit = c.b.plain && c.b.row.is(1);
   const auto fixed = [](Dim d) { return d.is_const() ? d.value() : 1024; };
   const int64_t a_stride = fixed(a_rows ? c.a.row : c.a.step), b_stride = fixed(c.b.step), chunk = std::min(s.k, chain_chunk);
+  const double bytes = (double(s.m) * double(s.k) + double(s.k) * double(s.n) + double(s.m) * double(s.n)) * double(s.batch) * (wide ? 64 : 32) / s.lanes;
+  const bool far = bytes > double(target.l2_bytes) / 2;
   double best = 1e300;
   for (int64_t pm = pm0; pm <= std::max(pm0, goal); ++pm)
     for (int64_t pn = pn0; pn <= std::max(pn0, goal); ++pn) {
@@ -101,12 +104,14 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
       const bool a_direct = (a_rows || a_columns) &&
                             (s.k <= 64 || (rows <= 32 && a_rows) ||
                              (columns <= (wide ? 384 : 256) && !collide && (a_rows || (a_stride * chunk <= 65536 && s.k <= 512))));
-      const bool b_direct = b_unit && rows <= (wide ? 384 : 256) && !(b_stride % 512 == 0 && rows > 28);
+      const bool b_direct = b_unit && rows <= (wide ? 384 : 256) && !((b_stride % 512 == 0 || b_stride * chunk > 131072) && rows > 28);
       double cost;
       const int mr = best_height(s, rows, columns, a_direct && a_rows, cost);
       const double share = 16.0 / s.lanes;
       cost += (a_direct ? 0 : 0.36 * share * double(rows) * double(s.k)) +
               (b_direct ? 0 : (b_unit ? 0.3 : 0.5) * double(columns) * double(s.k));
+      // What does not fit into a near cache comes from afar.
+      if (far) cost += 0.3 * (double(rows + columns) * double(s.k) + double(rows) * double(columns));
       const double total = cost * double(ceil_div(pm * pn * s.batch, threads));
       if (total >= best * 0.995) continue;
       best = total;
@@ -119,8 +124,7 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
   collect_tiles(s, p);
   p.sub_tiles = std::max<int64_t>(1, std::max<int64_t>(96, std::min<int64_t>(256, target.l2_bytes / 8 / 1024)) / p.mr);
   // What lies in a near cache as a whole needs no fetching ahead.
-  const double bytes = (double(s.m) * double(s.k) + double(s.k) * double(s.n) + double(s.m) * double(s.n)) * double(s.batch) * (64.0 / s.lanes) / (wide ? 1 : 2);
-  p.prefetch = p.direct_a ? a_rows && bytes > double(target.l2_bytes) / 2 : true;
+  p.prefetch = p.direct_a ? a_rows && far : true;
   p.item_cost = std::max<int64_t>(1, int64_t(best / 3 / double(std::max<int64_t>(1, ceil_div((p.row_blocks * p.column_blocks).value() * s.batch, threads)))));
 }
 
