@@ -10,7 +10,14 @@ namespace phlox {
 namespace {
 
 constexpr int64_t assumed_extent = 1024;  // of symbolic sizes
-int64_t extent_hint(Dim d) { return d.is_const() ? d.value() : assumed_extent; }
+int64_t extent_hint(Dim d) {
+  if (d.is_const()) return d.value();
+  if (d.symbol_id() >= 0) return assumed_extent;
+  std::vector<bool> symbols;
+  collect_symbols(d, symbols);
+  const Ints assumed(symbols.size(), assumed_extent);
+  return std::clamp<int64_t>(evaluate(d, assumed), 1, int64_t(1) << 40);
+}
 
 // A sum of products with a constant: axes, and other values as a whole.
 struct Linear {

@@ -14,8 +14,8 @@ Ints row_dims(const Args& a, int arg, int rank) {
 static Val row_max(Val x, const Ints& dims) { return stop_gradient(reduce(x, dims, "max", true)); }
 
 Val softmax_rows(Val x, const Ints& dims) {
-  const Val e = exp_val(x - row_max(x, dims));
-  return e / sum(e, dims, true);
+  const Val e = exp_val(x - row_max(x, dims)), s = sum(e, dims, true);
+  return e * (like(s, 1) / s);  // a division a row: one an element costs as much as all the rest
 }
 // Rows of nothing but -inf become 0 instead of NaN.
 Val safe_softmax_rows(Val x, const Ints& dims) {
