@@ -217,7 +217,7 @@ bool Executable::run_direct(const Plan& plan, std::span<void* const> inputs, std
   const StepPlan& sp = plan.steps[0];
   void* const entry = entries_[s.kernel].load(std::memory_order_acquire);
   if (!entry) return false;
-  TraceScope scope("step", s.name, {"step", int64_t(i)}, {"items", sp.items});
+  TraceScope scope("step", s.name);
   uint64_t words[max_direct_words];
   const size_t n = sp.words.size();
   std::memcpy(words, sp.words.data(), n * sizeof words[0]);
