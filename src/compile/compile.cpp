@@ -176,6 +176,23 @@ class Planner {
     return true;
   }
 
+  // A large value that is read here for the last time gives its memory to a result that is stored where it was read.
+  void take_over_memory(FusedLoop& f) {
+    constexpr int64_t large = 256 << 20;
+    for (GraphValue v : f.outputs) {
+      const Dim bytes = bytes_of(v);
+      if (buffer_of_[v] != no_buffer || !bytes.is_const() || bytes.value() < large) continue;
+      for (GraphValue old : f.inputs) {
+        if (g_.value(old).node == no_node || buffer_of_[old] == no_buffer || last_reader_[old] != int(at_)) continue;
+        if (program_->buffers[buffer_of_[old]].kind != Program::Buffer::Kind::temp || bytes_of(old) != bytes) continue;
+        if (std::count_if(buffer_of_.begin(), buffer_of_.end(), [&](uint32_t b) { return b == buffer_of_[old]; }) != 1) continue;
+        if (!can_overwrite(v, old, f)) continue;
+        buffer_of_[v] = buffer_of_[old];
+        break;
+      }
+    }
+  }
+
   // The last group that reads each value.
   void count_readers(const Partition& p) {
     last_reader_.assign(g_.value_count(), -1);
@@ -265,6 +282,7 @@ class Planner {
         if (!first.op->op->record.stores && can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
         else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
       }
+    if (target_.kind != DeviceKind::cpu && !first.op->op->record.stores) take_over_memory(f);
     if (first.op->op->record.stores) {
       prepare_in_place(group.outputs[0]);
       if (add_scattered_rows(first, is_buffer)) return;
