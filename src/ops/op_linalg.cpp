@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/arith.h"
+#include "ops/composite.h"
 #include "ops/complex.h"
 #include "ops/linalg_host.h"
 
@@ -72,7 +72,13 @@ class Batch {
     for (int64_t i = 0; i < rows * cols; ++i) m.data[size_t(i)] = at(k * rows * cols + i);
     return m;
   }
-  void set(int64_t k, const Matrix& m) const { for (int64_t i = 0; i < rows * cols; ++i) put(k * rows * cols + i, m.data[size_t(i)]); }
+  void set(int64_t k, const Matrix& m) const {
+    if (int64_t(m.data.size()) != rows * cols) {  // of a matrix without elements: what is left is an identity
+      for (int64_t i = 0; i < rows * cols; ++i) put(k * rows * cols + i, i / cols == i % cols ? 1.0 : 0.0);
+      return;
+    }
+    for (int64_t i = 0; i < rows * cols; ++i) put(k * rows * cols + i, m.data[size_t(i)]);
+  }
   void set(int64_t k, const std::vector<Matrix::C>& v) const { for (size_t i = 0; i < v.size(); ++i) put(k * rows * cols + int64_t(i), v[i]); }
   void set(int64_t k, const std::vector<double>& v) const { for (size_t i = 0; i < v.size(); ++i) put(k * rows * cols + int64_t(i), v[i]); }
   int64_t rows, cols;
@@ -552,9 +558,16 @@ static std::vector<Val> eigh_of(const Args& a) {
   // The gradient is that of a function of the whole Hermitian matrix.
   return factor("eigh", {h});
 }
-static Vals eigh_rule(const Args& a) { const std::vector<Val> r = eigh_of(a); return {r[0], r[1]}; }
-static Vals eigvalsh_rule(const Args& a) { return {eigh_of(a)[0]}; }
+static void check_triangle(const Args& a) {
+  require(a, a.s(1) == "L" || a.s(1) == "U" || a.s(1) == "l" || a.s(1) == "u", "unknown triangle", std::string(a.s(1)), "'L' or 'U'");
+}
+static void check_driver(const Args& a, int arg) {
+  if (a.has(arg)) require(a, a.s(arg) == "gesvd" || a.s(arg) == "gesvdj" || a.s(arg) == "gesvda", "unknown driver", std::string(a.s(arg)), "'gesvd', 'gesvdj' or 'gesvda'");
+}
+static Vals eigh_rule(const Args& a) { check_triangle(a); const std::vector<Val> r = eigh_of(a); return {r[0], r[1]}; }
+static Vals eigvalsh_rule(const Args& a) { check_triangle(a); return {eigh_of(a)[0]}; }
 static Vals linalg_svd_rule(const Args& a) {
+  check_driver(a, 2);
   const std::vector<Val> r = factor("svd", {matrix(a, 0)}, a.b(1, true));
   return {r[0], r[1], r[2]};
 }
@@ -563,7 +576,7 @@ static Vals svd_rule(const Args& a) {  // the old op: V instead of its adjoint, 
   return {r[0], r[1], adjoint(r[2])};
 }
 static Val singular_values(Val x) { return factor("svd", {x})[1]; }
-static Vals svdvals_rule(const Args& a) { return {singular_values(matrix(a, 0))}; }
+static Vals svdvals_rule(const Args& a) { check_driver(a, 1); return {singular_values(matrix(a, 0))}; }
 static Vals eig_rule(const Args& a) { const std::vector<Val> r = factor("eig", {square(a, 0)}); return {r[0], r[1]}; }
 static Vals eigvals_rule(const Args& a) { return {factor("eig", {square(a, 0)})[0]}; }
 static Vals matrix_exp_rule(const Args& a) { return {factor("exp", {square(a, 0)})[0]}; }
@@ -724,7 +737,8 @@ static Vals tensorinv_rule(const Args& a) {
   return {reshape(inverse(reshape(x, {n, n})), shape)};
 }
 
-#define LINALG(id, schema_text, text, rule, fixed) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .static_args = fixed}};
+static void samples(SampleBuilder& s);
+#define LINALG(id, schema_text, text, rule, fixed) static constexpr Op op_##id{{.schema = schema_text, .doc = text, .expand = rule, .forms = Forms::out, .static_args = fixed, .sample = samples}};
 #define EACH_LINALG(X)                                                                                                                       \
   X(linalg_solve, "linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor", "X with A X = B, or X A = B.", solve_rule, 0)             \
   X(linalg_solve_ex, "linalg_solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)", "linalg_solve, with the place of the first zero pivot.", solve_ex_rule, 0) \
@@ -776,6 +790,14 @@ static Vals tensorinv_rule(const Args& a) {
   X(linalg_tensorsolve, "linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None) -> Tensor", "X with tensordot(self, X) = other.", multi_solve_rule, 0) \
   X(linalg_tensorinv, "linalg_tensorinv(Tensor self, int ind=2) -> Tensor", "The inverse for tensordot.", tensorinv_rule, 0)
 EACH_LINALG(LINALG)
+
+// --- samples
+
+static void samples(SampleBuilder& s) {
+  s.of("linalg_norm.ord_str", {"[3,4], 'fro'", "[3,3], 'nuc'"}).of("linalg_cond.p_str", {"[3,3]:spd, 'fro'"}).of("linalg_tensorinv", {"[4,2,2], 1", "[2,3,6]"})
+      .of("linalg_cholesky linalg_cholesky_ex cholesky", {"[3,3]:spd", "[2,3,3]:spd"}).of("linalg_inv inverse linalg_inv_ex linalg_det det linalg_slogdet slogdet logdet", {"[3,3]:spd", "[2,3,3]:spd"})
+      .no_gradients("linalg_cholesky linalg_cholesky_ex cholesky linalg_eigh linalg_eigvalsh linalg_eig linalg_svd svd linalg_qr qr geqrf linalg_householder_product");
+}
 
 static const Op* const linalg_ops[] = {
 #define LIST(id, ...) &op_##id,
