@@ -1,7 +1,32 @@
+#include <bit>
+#include <charconv>
+#include <cmath>
+
 #include "base/format.h"
 #include "graph/graph.h"
 
 namespace phlox {
+
+// NaNs differ in their bits, and bits are what a graph means.
+static std::string real_text(double v) {
+  const uint64_t bits = std::bit_cast<uint64_t>(v);
+  if (v != v && bits != std::bit_cast<uint64_t>(std::nan(""))) {
+    char b[20];
+    return cat("nan(0x", std::string_view(b, size_t(std::to_chars(b, b + sizeof b, bits, 16).ptr - b)), ")");
+  }
+  return cat(v);
+}
+
+static void append_escaped(std::string& s, char c) {
+  if (c == '\'' || c == '\\') {
+    s += '\\';
+    s += c;
+  } else if (uint8_t(c) < 32) {
+    s += cat("\\x", uint8_t(c) < 16 ? "0" : "1", "0123456789abcdef"[c & 15]);
+  } else {
+    s += c;
+  }
+}
 
 std::string print_arg(const Arg& a, ParamType type) {
   switch (a.kind) {
@@ -10,17 +35,14 @@ std::string print_arg(const Arg& a, ParamType type) {
     case ArgKind::boolean: return a.bits ? "True" : "False";
     case ArgKind::dim: return cat(a.as_dim());
     case ArgKind::real: {
-      std::string s = cat(a.real);
+      std::string s = real_text(a.real);
       if (s.find_first_of(".einf") == s.npos) s += ".0";  // stays a float when read back
       return s;
     }
-    case ArgKind::complex: return cat("complex(", a.complex[0], ", ", a.complex[1], ")");
+    case ArgKind::complex: return cat("complex(", real_text(a.complex[0]), ", ", real_text(a.complex[1]), ")");
     case ArgKind::string: {
       std::string s = "'";
-      for (char c : a.as_string()) {
-        if (c == '\'' || c == '\\') s += '\\';
-        s += c;
-      }
+      for (char c : a.as_string()) append_escaped(s, c);
       return s + "'";
     }
     case ArgKind::dtype: return cat("dtype:", a.as_dtype());
