@@ -108,6 +108,7 @@ class Cases {
       const bool common = d == DType::f32;
       const Tensor a = tensor(d, {rows, row});
       call(op, form, a, tensor(d, {rows, row}), common);
+      if (common && (form == Form::unary || form == Form::unary_scalar)) call(op, form, tensor(d, {}), a, true);  // a number
       if (common && (form == Form::unary || form == Form::unary_scalar)) call(op, form, transposed(d, rows, row), a, false);
       if (form == Form::binary) {
         call(op, form, a, tensor(d, {row}), false);  // a bias

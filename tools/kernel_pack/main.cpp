@@ -17,7 +17,7 @@ namespace phlox {
 namespace {
 
 constexpr size_t short_text = 8000;  // bytes, of kernels that are worth it in less common types
-constexpr size_t long_text = 40000;  // of any
+constexpr size_t long_text = 150000;  // of any
 
 Target level(int n) {
   Target t;
