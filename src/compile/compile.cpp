@@ -23,6 +23,7 @@
 #include "compile/lower.h"
 #include "emit/emit.h"
 #include "graph/builder.h"
+#include "kernel/kernel.h"
 #include "ops/decompose.h"
 #include "ops/fuse.h"
 #include "ops/host_args.h"
@@ -69,6 +70,16 @@ void dump(const char* name, const Program& p) {
   dump(cat(++serial, ".", name), text);
 }
 
+// Runs a check behind a pass: what it finds names the pass.
+template <class F>
+void checked(const char* pass, F&& check) {
+  try {
+    check();
+  } catch (const InternalError& e) {
+    PHLOX_CHECK(false, "after the pass '", pass, "': ", e.parts().fact, " ", e.parts().got);
+  }
+}
+
 class Planner {
  public:
   // `interface`: the graph as it came in; its inputs and outputs have the types that callers see.
@@ -76,6 +87,7 @@ class Planner {
       : g_(g), interface_(interface), target_(target), options_(options), program_(make_ref<Program>()), buffer_of_(g.value_count(), no_buffer) {}
 
   Ref<Program> run(const Partition& p) {
+    wide_ = p.wide;
     declare_inputs();
     declare_outputs();
     count_readers(p);
@@ -89,7 +101,7 @@ class Planner {
       else add_group(p.groups[i], p.is_buffer);
     }
     copy_aliased_outputs();
-    for (auto& [input, temp, bytes] : donated_copies_) add_copy(input, temp, bytes);
+    for (auto& [input, v] : donated_copies_) add_copy(input, buffer(v), bytes_of(v));
     if (options_.fuse) launches = join_launches(*program_, launches_, target_);
     set_lifetimes();
     return program_;
@@ -97,7 +109,10 @@ class Planner {
   int launches = 0;
 
  private:
-  Dim bytes_of(GraphValue v) const { return g_.type(v).numel() * dtype_bytes(g_.type(v).dtype); }
+  Dim bytes_of(GraphValue v) const {
+    const DType d = g_.type(v).dtype;
+    return g_.type(v).numel() * dtype_bytes(v < wide_.size() && wide_[v] ? compute_dtype(d) : d);
+  }
 
   uint32_t add_buffer(Program::Buffer::Kind kind, uint32_t index, Dim bytes) {
     program_->buffers.push_back({kind, index, bytes, 0, 0});
@@ -138,7 +153,7 @@ class Planner {
       program_->output_alias.push_back(-1);
       if (donate(uint32_t(i), v)) continue;
       const uint32_t b = add_buffer(Program::Buffer::Kind::output, uint32_t(i), bytes_of(v));
-      if (buffer_of_[v] == no_buffer) buffer_of_[v] = b;
+      if (buffer_of_[v] == no_buffer && !donated_to_.count(v)) buffer_of_[v] = b;
       else aliased_.push_back({v, b});  // an input, or an earlier output once more
     }
   }
@@ -150,9 +165,9 @@ class Planner {
       program_->output_alias[output] = int32_t(input);
       const GraphValue old = g_.inputs()[input];
       if (v == old) return true;  // nothing changed
-      const bool fresh = g_.value(v).node != no_node && !donated_to_.count(v);
+      const bool fresh = buffer_of_[v] == no_buffer && !donated_to_.count(v);  // no input, and no other output
       if (fresh) donated_to_[v] = old;
-      else donated_copies_.push_back({buffer_of_[old], buffer(v), bytes_of(v)});
+      else donated_copies_.push_back({buffer_of_[old], v});
       return true;
     }
     return false;
@@ -161,6 +176,7 @@ class Planner {
   // In place where this group is the last to read the old value, and reads each element of it only where the new one
   // is stored.
   bool can_overwrite(GraphValue v, GraphValue old, FusedLoop& f) const {
+    if (!options_.on(Pass::in_place)) return false;
     if (last_reader_[old] > int(at_) || !g_.type(old).strides.empty() || g_.type(old).dtype != g_.type(v).dtype) return false;
     uint32_t out_param = ~0u, in_param = ~0u;
     for (size_t i = 0; i < f.outputs.size(); ++i) if (f.outputs[i] == v) out_param = uint32_t(f.inputs.size() + i);
@@ -211,6 +227,8 @@ class Planner {
         });
       }
     }
+    for (auto& [v, unused] : aliased_) last_reader_[v] = int(p.groups.size());  // copied at the end
+    for (const DonatedCopy& c : donated_copies_) last_reader_[c.v] = int(p.groups.size());
   }
 
   void add_step(Program::Step s, size_t only_read = 0) {
@@ -228,9 +246,11 @@ class Planner {
   }
 
   // A scatter's result starts as its base: in place when nothing reads the base afterwards.
-  void prepare_in_place(GraphValue v) {
+  // Not in place either where its values or indices are computed from the base: they are read while elements change.
+  void prepare_in_place(GraphValue v, const FusedLoop& f) {
     const GraphValue base = g_.node(g_.value(v).node).args[0].value;
-    const bool dies = last_reader_[base] == int(at_) && buffer_of_[base] != no_buffer &&
+    const bool reads = std::find(f.inputs.begin(), f.inputs.end(), base) != f.inputs.end();
+    const bool dies = !reads && last_reader_[base] == int(at_) && buffer_of_[base] != no_buffer &&
                       program_->buffers[buffer_of_[base]].kind == Program::Buffer::Kind::temp;
     if (dies && (buffer_of_[v] == no_buffer || program_->buffers[buffer_of_[v]].kind == Program::Buffer::Kind::temp)) {
       buffer_of_[v] = buffer_of_[base];
@@ -248,7 +268,7 @@ class Planner {
 
   FusedLoop fuse(const Partition::Group& group, std::vector<bool> is_buffer) const {
     for (GraphValue v : group.outputs) is_buffer[v] = false;
-    return fuse_loop(g_, group.outputs, is_buffer);
+    return fuse_loop(g_, group.outputs, is_buffer, wide_);
   }
 
   // Reductions of whole tensors to a number that differ in the number of elements only, as the norms of all gradients:
@@ -271,7 +291,7 @@ class Planner {
   std::optional<Flattened> flattened(const Loop& loop) {
     const bool in_place = std::any_of(loop.params.begin(), loop.params.end(), [](const Param& p) { return p.kind == Param::Kind::inout; });
     if (const auto it = whole_reductions_.find(at_); it != whole_reductions_.end() && !in_place) return std::move(it->second);
-    return flatten(loop);
+    return options_.on(Pass::flatten) ? flatten(loop) : std::nullopt;
   }
 
   void add_group(const Partition::Group& group, const std::vector<bool>& is_buffer) {
@@ -280,15 +300,17 @@ class Planner {
     for (GraphValue v : group.outputs)
       if (auto it = donated_to_.find(v); it != donated_to_.end()) {
         if (!first.op->op->record.stores && can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
-        else donated_copies_.push_back({buffer_of_[it->second], buffer(v), bytes_of(v)});
+        else donated_copies_.push_back({buffer_of_[it->second], v});
       }
     if (target_.kind != DeviceKind::cpu && !first.op->op->record.stores) take_over_memory(f);
     if (first.op->op->record.stores) {
-      prepare_in_place(group.outputs[0]);
+      prepare_in_place(group.outputs[0], f);
       if (add_scattered_rows(first, is_buffer)) return;
     }
     if (add_library_matmul(f)) return;
+    if (options_.verify > 1) checked("partition", [&] { verify_loop(f.loop); });
     const std::optional<Flattened> flat = flattened(f.loop);
+    if (options_.verify > 1 && flat) checked("flatten", [&] { verify_loop(flat->loop); });
     const Lowering& l = lowering(flat ? flat->loop : f.loop, flat ? &flat->extent : nullptr);
     std::vector<uint32_t> temps;
     for (const Lowered::Temp& t : l.temps) {
@@ -460,14 +482,19 @@ class Planner {
   const Lowering& lowering(const Loop& loop, const Dim* own_size) {
     const int64_t like = magnitude(own_size);
     const uint64_t hash = hash_of(loop) ^ uint64_t(like);
+    if (!options_.on(Pass::dedup)) lowered_.clear();
     for (auto [it, end] = lowered_.equal_range(hash); it != end; ++it)
       if (it->second.like == like && same_loop(it->second.loop, loop)) return it->second;
     const std::string text = print_loop(loop);
     DimEnv example(std::span(&like, 1));
     std::optional<DimEnvScope> scope;
     if (like) scope.emplace(example);
-    const Lowered low = lower_loop(loop, target_);
+    const ScheduleOptions schedule{.split_reductions = options_.on(Pass::split), .providers = options_.on(Pass::providers),
+                                   .row_scratch = options_.on(Pass::row_scratch)};
+    const Lowered low = lower_loop(loop, target_, schedule);
     scope.reset();
+    if (options_.verify > 1)
+      checked("lower", [&] { for (const Kernel& k : low.kernels) verify_kernel(k); });
 
     Lowering l;
     l.temps = low.temps;
@@ -506,7 +533,10 @@ class Planner {
   static int64_t dim_cost(Dim d) { return d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1000; }
 
   void copy_aliased_outputs() {
-    for (auto& [v, b] : aliased_) add_copy(b, buffer_of_[v], bytes_of(v));
+    for (auto& [v, b] : aliased_) {
+      PHLOX_CHECK(g_.value(v).node != no_node || g_.type(v).strides.empty(), "an input with strides is a result");
+      add_copy(b, buffer_of_[v], bytes_of(v));
+    }
   }
 
   void set_lifetimes() {
@@ -528,9 +558,10 @@ class Planner {
   std::vector<uint32_t> buffer_of_;
   std::vector<std::pair<GraphValue, uint32_t>> aliased_;
   std::unordered_map<GraphValue, GraphValue> donated_to_;  // new value -> the input whose memory it takes
-  struct DonatedCopy { uint32_t input, temp; Dim bytes; };
+  struct DonatedCopy { uint32_t input; GraphValue v; };  // at the end: v into an input's buffer
   std::vector<DonatedCopy> donated_copies_;
   std::vector<int> last_reader_;
+  std::vector<bool> wide_;
   std::unordered_multimap<uint64_t, Lowering> lowered_;  // by a hash of the loop
   Launches launches_;
   std::unordered_map<size_t, Flattened> whole_reductions_;  // by group
@@ -547,12 +578,22 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     if (report) report->passes.push_back({name, std::chrono::duration<double, std::milli>(now - last).count()});
     last = now;
   };
+  for (int p = 0; p < pass_count; ++p)
+    if (!options.on(Pass(p))) emit_event(EventKind::fallback, cat("pass ", pass_name(Pass(p))), "switched off by the options of this compilation");
+  auto verified = [&](const char* pass, const Graph& g) {
+    if (options.verify > 0) checked(pass, [&] { verify_graph(g); });
+  };
+  verified("build", graph);
   Graph g = has_claimable(graph) ? decompose(claim(graph, target), options.adds_guards) : decompose(graph, options.adds_guards);
+  verified("decompose", g);
   passed("decompose");
   dump("decompose", g);
-  g = simplify(g, target.kind != DeviceKind::cpu);
-  passed("simplify");
-  dump("simplify", g);
+  if (options.on(Pass::simplify)) {
+    g = simplify(g, target.kind != DeviceKind::cpu);
+    verified("simplify", g);
+    passed("simplify");
+    dump("simplify", g);
+  }
   const Partition p = partition(g, options, target);
   passed("partition");
   Planner planner(g, graph, target, options);

@@ -1,5 +1,5 @@
 // compile: Graph x Target -> Program, a pure function. The pipeline, in order; each pass has a name, a timer and a dump
-// (PHLOX_DUMP=dir):
+// (PHLOX_DUMP=dir); passes.h lists what can be switched off and how passes are checked:
 //   decompose   composites become loop and extern ops
 //   simplify    equal nodes merge, identities vanish, dead nodes go
 //   partition   which values are buffers, and which are computed together in one loop
@@ -8,6 +8,7 @@
 #pragma once
 #include <optional>
 
+#include "compile/passes.h"
 #include "graph/graph.h"
 #include "program/program.h"
 #include "type/target.h"
@@ -18,6 +19,9 @@ struct CompileOptions {
   bool fuse = true;            // off: every op is a kernel of its own (a test axis)
   bool adds_guards = false;    // the caller checks the guards that compiling adds to the environment of sizes
   bool keep_loop_text = true;  // for the interpreter and reports
+  PassSet off = pass_defaults().off;
+  int verify = pass_defaults().verify;
+  bool on(Pass p) const { return !(off & pass_bit(p)); }
   // Outputs that are new values of inputs: (output, input). They end up in the input's memory: written there in place
   // where nothing reads the old value later, else copied at the end.
   std::vector<std::pair<uint32_t, uint32_t>> donate;
@@ -38,6 +42,7 @@ Graph simplify(const Graph& g, bool across_groups = false);
 // The values that get memory, and the groups of them that one kernel computes, in an order that can run.
 struct Partition {
   std::vector<bool> is_buffer;
+  std::vector<bool> wide;  // 16-bit values that only this partition made buffers: they lie in memory as f32
   struct Group { std::vector<GraphValue> outputs; NodeId extern_node = no_node; };
   std::vector<Group> groups;
 };

@@ -69,6 +69,7 @@ struct Cluster {
   std::vector<NodeId> nodes;
   std::vector<uint64_t> ancestors;   // bit set over clusters: all that it depends on
   std::vector<uint32_t> successors;  // clusters that read it directly
+  std::vector<uint32_t> stored;      // clusters whose results it reads from memory only: never one with them
   uint32_t merged_into = ~0u;
   bool alone = false;
 };
@@ -76,7 +77,7 @@ struct Cluster {
 class Partitioner {
  public:
   Partitioner(const Graph& g, const CompileOptions& options, const Target& target)
-      : g_(g), options_(options), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), with_(g.nodes().size(), no_node), forced_(g.value_count()) {}
+      : g_(g), options_(options), fuse_(options.fuse && options.on(Pass::fuse)), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), with_(g.nodes().size(), no_node), forced_(g.value_count()) {}
 
   Partition run() {
     for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
@@ -85,15 +86,15 @@ class Partitioner {
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
     choose_buffers();
-    if (gpu() && options_.fuse)
+    if (gpu() && fuse_)
       for (uint32_t c = 0; c < clusters_.size(); ++c) set_column_sums_apart(c);
-    if (options_.fuse)
+    if (fuse_ && options_.on(Pass::rows))
       for (Cluster& c : clusters_) {
         if (!gpu()) narrow(c);
         store_row_inputs(c);
       }
     for (bool again = true; again;) again = split_costly_groups();
-    if (options_.fuse)
+    if (fuse_ && options_.on(Pass::epilogue))
       for (NodeId n = 0; n < kind_.size(); ++n)
         if (is_contraction(g_.node(n))) join_epilogue(n);
     return order_groups();
@@ -272,17 +273,29 @@ class Partitioner {
     c.reduced_rank = d.rank;
   }
 
+  // Calls f(cluster, stored) for the clusters that a node depends on; stored: what lies between them is memory, because the
+  // node asks for it or because a view of the cluster's result has memory of its own.
+  template <class F>
+  void before(GraphValue v, bool stored, F&& f) const {
+    const NodeId n = g_.value(v).node;
+    if (n == no_node) return;
+    if (computing(v)) return f(root(cluster_[n]), stored);
+    for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) { before(a.value, stored || forced_[v], f); });
+  }
+  bool reads_stored(const Cluster& c, uint32_t other) const {
+    return std::any_of(c.stored.begin(), c.stored.end(), [&](uint32_t x) { return root(x) == other; });
+  }
+
   void place(NodeId n) {
-    std::vector<uint32_t> before;  // clusters of the producers, latest first
-    const auto found = [&](auto&& self, GraphValue v) -> void {
-      const NodeId from = g_.value(v).node;
-      if (from == no_node) return;
-      if (cluster_[from] == ~0u)  // a view that is stored: it waits for what it shows
-        return for_each_value(std::span<const Arg>(g_.node(from).args), [&](const Arg& a) { behind(a.value, [&](GraphValue x) { self(self, x); }); });
-      const uint32_t c = root(cluster_[from]);
-      if (std::find(before.begin(), before.end(), c) == before.end()) before.push_back(c);
-    };
-    producers(n, [&](GraphValue v) { found(found, v); });
+    std::vector<uint32_t> before, stored;  // clusters of the producers, latest first
+    const Node& node = g_.node(n);
+    for (int i = 0; i < int(node.args.size()); ++i)
+      for_each_value(std::span<const Arg>(&node.args[i], 1), [&](const Arg& a) {
+        this->before(a.value, needs_buffer(node, i), [&](uint32_t c, bool from_memory) {
+          if (std::find(before.begin(), before.end(), c) == before.end()) before.push_back(c);
+          if (from_memory) stored.push_back(c);
+        });
+      });
     std::sort(before.rbegin(), before.rend());
     if (with_[n] != no_node) {
       const uint32_t home = cluster_[n] = cluster_[with_[n]];
@@ -294,10 +307,11 @@ class Partitioner {
     uint32_t home = ~0u;
     // A number made of several reductions is no part of one of them: these can share a launch then.
     const bool gathers = kind_[n] == NodeKind::map && d.full.is(1) && before.size() > 1;
-    if (options_.fuse && kind_[n] != NodeKind::alone && kind_[n] != NodeKind::external)
+    if (fuse_ && kind_[n] != NodeKind::alone && kind_[n] != NodeKind::external)
       for (uint32_t c : before) {
         if (gathers && !clusters_[c].full.is(1)) continue;
         if (!fits(clusters_[c], d) || clusters_[c].nodes.size() >= 150) continue;
+        if (std::find(stored.begin(), stored.end(), c) != stored.end()) continue;
         bool cycle = false;
         for (uint32_t p : before) cycle |= p != c && is_ancestor(c, p);
         if (!cycle) { home = c; break; }
@@ -306,12 +320,13 @@ class Partitioner {
       home = uint32_t(clusters_.size());
       Cluster c;
       c.full = d.full;
-      c.alone = kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external || !options_.fuse;
+      c.alone = kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external || !fuse_;
       clusters_.push_back(c);
     }
     take(clusters_[home], d);
     clusters_[home].nodes.push_back(n);
     cluster_[n] = home;
+    clusters_[home].stored.insert(clusters_[home].stored.end(), stored.begin(), stored.end());
     for (uint32_t p : before) if (p != home) add_ancestor(home, p);
     for (uint32_t p : before) if (p != home) try_merge(home, p);
   }
@@ -321,11 +336,13 @@ class Partitioner {
     Cluster &a = clusters_[home], &b = clusters_[p];
     if (a.alone || b.alone || b.merged_into != ~0u || a.full != b.full || a.nodes.size() + b.nodes.size() > 150) return;
     if (a.has_row && b.has_row && !(a.row == b.row && a.reduced == b.reduced && a.reduced_rank == b.reduced_rank)) return;
+    if (reads_stored(a, p) || reads_stored(b, home)) return;
     // A cluster between p and home would end up both before and after the merged one.
     if (between(p, home)) return;
     if (!a.has_row && b.has_row) { a.has_row = true; a.row = b.row; a.reduced = b.reduced; a.reduced_rank = b.reduced_rank; }
     a.nodes.insert(a.nodes.end(), b.nodes.begin(), b.nodes.end());
     std::sort(a.nodes.begin(), a.nodes.end());
+    a.stored.insert(a.stored.end(), b.stored.begin(), b.stored.end());
     absorb(home, p);
   }
 
@@ -601,7 +618,7 @@ class Partitioner {
     const bool output = std::find(g_.outputs().begin(), g_.outputs().end(), v) != g_.outputs().end();
     for (uint32_t c : readers) {
       Cluster& to = clusters_[c];
-      if (c == own || to.alone || to.has_row || to.full != clusters_[own].full || between(own, c)) continue;
+      if (c == own || to.alone || to.has_row || to.full != clusters_[own].full || between(own, c) || reads_stored(to, own)) continue;
       const bool kept = output || readers.size() > 1;
       buffer_[v] = kept;
       std::vector<GraphValue> outputs = group_outputs(to);
@@ -642,6 +659,10 @@ class Partitioner {
     // Groups: a cluster's buffers, but for reductions that were set apart, externs, and buffered views and constants.
     Partition p;
     p.is_buffer = buffer_;
+    // Where a user-level op is cut into kernels must not be seen in its bits. (GPU results have a numerics of their own.)
+    p.wide.resize(buffer_.size());
+    for (GraphValue v = 0; v < buffer_.size(); ++v)
+      p.wide[v] = buffer_[v] && !forced_[v] && computing(v) && is_reduced_float(g_.type(v).dtype) && target_.kind == DeviceKind::cpu;
     std::vector<uint32_t> group_of(g_.value_count(), ~0u);
     std::vector<Partition::Group> groups;
     auto add_group = [&](std::vector<GraphValue> outputs, NodeId external) {
@@ -704,6 +725,7 @@ class Partitioner {
 
   const Graph& g_;
   const CompileOptions& options_;
+  const bool fuse_;
   const Target& target_;
   std::vector<NodeKind> kind_;
   std::vector<uint32_t> cluster_;

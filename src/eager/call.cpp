@@ -639,8 +639,27 @@ Tensor contiguous(const Tensor& t) {
 
 // --- copies into views
 
+// No two elements of t are one place in memory, as far as each stride steps over all that smaller ones reach. (Only
+// strides made by hand may fail this and be right.)
+static bool places_differ(const TensorImpl& t) {
+  SmallVector<std::pair<int64_t, int64_t>, 6> dims;
+  for (int d = 0; d < t.rank(); ++d) if (t.sizes[d] > 1) dims.push_back({t.strides[d], t.sizes[d]});
+  std::sort(dims.begin(), dims.end());
+  int64_t reach = 0;
+  for (auto [stride, size] : dims) {
+    if (stride <= reach) return false;
+    reach += stride * (size - 1);
+  }
+  return true;
+}
+
 void copy_into(const Tensor& dst, const Tensor& src) {
   if (dst->numel() == 0) return;
+  if (!dst->contiguous && !places_differ(*dst))
+    fail(ErrorCode::invalid_argument, {.op = "copy_", .fact = "several elements of the destination are one place in memory",
+                                       .got = cat(tensor_text(*dst), " with strides [", join(dst->strides, ","), "]"),
+                                       .expected = "a tensor that is not expanded and whose windows do not overlap",
+                                       .remedy = "clone it before writing"});
   const NoGrad guard;
   if (Tracer* t = Tracer::current()) return t->write(dst, src);
   Tensor from = src;

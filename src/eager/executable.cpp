@@ -2,6 +2,7 @@
 #include <mutex>
 
 #include "base/event.h"
+#include "eager/interpret_kernels.h"
 #include "eager/signature.h"
 #include "native/cuda/cublaslt.h"
 #include "ops/registry.h"
@@ -22,6 +23,10 @@ static void register_references() {
   });
 }
 
+static thread_local int interpreting = 0;
+InterpretKernels::InterpretKernels() { ++interpreting; }
+InterpretKernels::~InterpretKernels() { --interpreting; }
+
 Ref<Executable> make_executable(Ref<Program> program, Device& device) {
   register_references();
   std::vector<KernelText> texts;
@@ -36,7 +41,7 @@ Ref<Executable> make_executable(Ref<Program> program, Device& device) {
     }
     return make_ref<Executable>(std::move(program), device, std::move(entries), std::move(modules));
   }
-  if (!texts.empty()) {
+  if (!texts.empty() && !interpreting) {
     try {
       const std::vector<KernelFn> fns = kernel_store().get(texts, device.target());
       for (size_t i = 0; i < fns.size(); ++i) entries[i] = reinterpret_cast<void*>(fns[i]);

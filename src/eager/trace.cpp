@@ -134,9 +134,6 @@ Tensors Tracer::run(Signature& s, std::span<const CallInput> inputs, const Ints&
 
 void Tracer::write(const Tensor& dst, const Tensor& src) {
   const Tensor root = known(dst).root;
-  if (!root->storage->traced && !root->contiguous)
-    fail(ErrorCode::trace, {.op = "copy_", .fact = "a tensor that is not contiguous is changed in a trace", .got = tensor_text(*root),
-                            .remedy = "make it contiguous before compiling"});
   Dims shape;
   for (int64_t n : dst->sizes) shape.push_back(n);
   Val v = cast(broadcast_to(builder_.wrap(value_of(src)), shape, "copy_"), dst->dtype);
@@ -179,6 +176,17 @@ GraphValue Tracer::result(const Tensor& t) {
   return graph_.value(v).node == no_node ? copy(builder_.wrap(v)).id : v;
 }
 
+bool Tracer::is_dense_root(const TensorImpl& t) {
+  const Known& k = known(Tensor::share(const_cast<TensorImpl*>(&t)));
+  const Tensor& root = k.root;
+  return same_place(t, *root) && root->contiguous && root->offset == 0 && graph_.type(k.value).strides.empty();
+}
+
+GraphValue Tracer::new_value(const Storage* s) {
+  const GraphValue v = known_.at(s).value;
+  return graph_.value(v).node == no_node ? copy(builder_.wrap(v)).id : v;
+}
+
 void Tracer::note_grad(TensorImpl& t) {
   if (t.storage->traced) return;
   if (!noted_.insert(&t).second) return;
@@ -203,6 +211,9 @@ struct CompiledFunction::Entry {
   std::vector<Grad> grads;
   enum class Source : uint8_t { argument, capture, random };
   std::vector<std::pair<Source, uint32_t>> sources;
+  // New values of tensors that are not contiguous: the program gives them, and they are copied into place after it.
+  struct Strided { uint32_t output, input; };
+  std::vector<Strided> strided;
   size_t results = 0;
   std::vector<int> result_argument;  // a result that is an argument or captured tensor itself: -1 none
   int draws = 0;
@@ -284,15 +295,17 @@ CompiledFunction::Traced CompiledFunction::trace(const std::vector<Tensor>& inpu
   for (Tracer::Captured& c : t.captured()) {
     entry->captured.push_back({c.root, concrete_type(*c.root), c.mutated});
     if (!c.mutated) continue;
-    donate.push_back({uint32_t(outputs.size()), c.input});
-    outputs.push_back(t.storage_value(c.root->storage.get()));
+    if (c.root->contiguous) donate.push_back({uint32_t(outputs.size()), c.input});
+    else entry->strided.push_back({uint32_t(outputs.size()), c.input});
+    outputs.push_back(t.new_value(c.root->storage.get()));
   }
   // Arguments that the function changed in place.
   for (size_t i = 0; i < stand_ins.size(); ++i) {
     const GraphValue v = t.storage_value(stand_ins[i]->storage.get());
     if (v == t.graph().inputs()[i]) continue;
-    donate.push_back({uint32_t(outputs.size()), uint32_t(i)});
-    outputs.push_back(v);
+    if (inputs[i]->contiguous) donate.push_back({uint32_t(outputs.size()), uint32_t(i)});
+    else entry->strided.push_back({uint32_t(outputs.size()), uint32_t(i)});
+    outputs.push_back(t.new_value(stand_ins[i]->storage.get()));
   }
   t.graph().set_outputs(outputs);
   std::vector<uint32_t> capture_of(t.graph().inputs().size());
@@ -493,6 +506,12 @@ std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
     auto& [source, index] = e.sources[size_t(p.output_alias[i])];
     Storage& s = source == Entry::Source::argument ? *inputs[index]->storage : *e.captured[index].root->storage;
     s.version.fetch_add(1, std::memory_order_relaxed);
+  }
+  for (const Entry::Strided& w : e.strided) {
+    auto& [source, index] = e.sources[w.input];
+    const Tensor& to = source == Entry::Source::argument ? inputs[index] : e.captured[index].root;
+    copy_into(to, made[w.output]);
+    to->storage->version.fetch_add(1, std::memory_order_relaxed);
   }
   for (Entry::Grad& g : e.grads) autograd_extra(*g.leaf).grad = g.output < 0 ? Tensor() : made[size_t(g.output)];
   made.resize(e.results);

@@ -35,6 +35,7 @@ class Tracer {
   Tensor random_state(Device& d);
   GraphValue value_of(const Tensor& t);   // reads of real tensors capture them
   GraphValue result(const Tensor& t);     // its value as a result of the trace: never an input itself
+  bool is_dense_root(const TensorImpl& t);  // the whole of its storage, row-major, in the program too
   void note_grad(TensorImpl& t);          // before .grad of a real tensor changes
 
   // A captured storage: seen through the tensor that it was first met by.
@@ -44,6 +45,7 @@ class Tracer {
   std::vector<Captured>& captured() { return captured_; }
   std::vector<GradChange>& grads() { return grads_; }
   GraphValue storage_value(const Storage* s) const { return known_.at(s).value; }
+  GraphValue new_value(const Storage* s);  // of a storage that was changed: another input's value is copied first
   int random_input() const { return random_input_; }
   int random_draws() const { return random_draws_; }
   void close();                           // undoes what the trace did to real tensors' .grad

@@ -35,7 +35,7 @@ class Decomposer {
 
  private:
   static bool is_composite(const Node& n) { return n.op->op->record.expand != nullptr; }
-  static bool takes_dense(const Node& n) { return !n.op->op->record.loop && !n.op->op->record.stores; }
+  static bool takes_dense(const Node& n) { return !n.op->op->record.loop; }  // a scatter begins as a copy of its base
 
   GraphValue now(GraphValue v) const {
     if (moved_.empty()) return v;

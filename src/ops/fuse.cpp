@@ -13,7 +13,8 @@ namespace {
 
 class Fuser : public ElementSource {
  public:
-  Fuser(const Graph& g, const std::vector<bool>& is_buffer) : g_(g), is_buffer_(is_buffer) {}
+  Fuser(const Graph& g, const std::vector<bool>& is_buffer, const std::vector<bool>& wide)
+      : g_(g), is_buffer_(is_buffer), wide_(wide) {}
 
   FusedLoop run(std::span<const GraphValue> outputs) {
     // Values of higher rank first, so that the axes of smaller ones are found among theirs.
@@ -38,13 +39,13 @@ class Fuser : public ElementSource {
         domain |= AxisMask(1) << axis;
         index.push_back(b_.axis(axis));
       }
-      const Sv value = b_.cast(compute(source, index, {}), info.type.dtype);  // the store's own rounding
+      const Sv value = b_.cast(compute(source, index, {}), stored_dtype(v));  // the store's own rounding
       pending.push_back({v, b_.linear(index, source == v ? strides_of(info.type) : contiguous_strides(shape)), value, domain});
     }
     for (GraphValue v : outputs)
       for (const Pending& p : pending)
         if (p.v == v) {
-          const uint32_t param = b_.param(Param::Kind::out, g_.type(v).dtype);
+          const uint32_t param = b_.param(Param::Kind::out, stored_dtype(v));
           b_.store(param, p.address, p.value, p.domain);
           result_.outputs.push_back(v);
           break;
@@ -54,7 +55,11 @@ class Fuser : public ElementSource {
   }
 
   Sv element(GraphValue v, std::span<const Sv> index, Sv predicate) override {
-    if (is_buffer_[v]) return load(v, index, predicate);
+    if (is_buffer_[v]) {
+      const Sv s = load(v, index, predicate);
+      const bool rounds = is_wide(v) && g_.node(g_.value(v).node).group != group_;
+      return rounds ? b_.cast(b_.cast(s, g_.type(v).dtype), DType::f32) : s;
+    }
     const Node& node = g_.node(g_.value(v).node);
     // 16-bit results are rounded where a user-level op ends; inside one they stay in f32.
     const bool boundary = node.group != group_ && is_reduced_float(g_.type(v).dtype) && !node.op->op->record.view;
@@ -63,6 +68,9 @@ class Fuser : public ElementSource {
   }
 
  private:
+  bool is_wide(GraphValue v) const { return v < wide_.size() && wide_[v]; }
+  DType stored_dtype(GraphValue v) const { return is_wide(v) ? compute_dtype(g_.type(v).dtype) : g_.type(v).dtype; }
+
   GraphValue behind_reshapes(GraphValue v) const {
     const Dim elements = g_.type(v).numel();
     while (!is_buffer_[v] && g_.value(v).node != no_node) {
@@ -102,7 +110,7 @@ class Fuser : public ElementSource {
     size_t i = 0;  // a loop has few inputs
     while (i < result_.inputs.size() && result_.inputs[i] != v) ++i;
     if (i == result_.inputs.size()) {
-      params_.push_back(b_.param(number(v) ? Param::Kind::number : Param::Kind::in, t.dtype));
+      params_.push_back(b_.param(number(v) ? Param::Kind::number : Param::Kind::in, stored_dtype(v)));
       result_.inputs.push_back(v);
     }
     if (number(v)) return b_.number(params_[i]);
@@ -144,6 +152,7 @@ class Fuser : public ElementSource {
 
   const Graph& g_;
   const std::vector<bool>& is_buffer_;
+  const std::vector<bool>& wide_;
   std::vector<uint32_t> params_;  // of the inputs
   LoopBuilder b_;
   FusedLoop result_;
@@ -153,8 +162,9 @@ class Fuser : public ElementSource {
 
 }  // namespace
 
-FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer) {
-  return Fuser(g, is_buffer).run(outputs);
+FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer,
+                    const std::vector<bool>& wide) {
+  return Fuser(g, is_buffer, wide).run(outputs);
 }
 
 }  // namespace phlox

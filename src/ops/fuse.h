@@ -15,7 +15,9 @@ struct FusedLoop {
 };
 
 // `outputs` are stored in their declared dtype and strides. A scatter must be the only output; its param is inout and
-// already holds the base.
-FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer);
+// already holds the base. Values for which `wide` holds (16-bit results inside a user-level op) lie in memory as f32: what
+// belongs to the op reads them as if they were fused, everybody else reads them rounded.
+FusedLoop fuse_loop(const Graph& g, std::span<const GraphValue> outputs, const std::vector<bool>& is_buffer,
+                    const std::vector<bool>& wide = {});
 
 }  // namespace phlox

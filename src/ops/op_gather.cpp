@@ -38,6 +38,7 @@ static constexpr Op op_index_select{{
       const Val x = a[0], index = index_values(a, 2);
       require(a, index.rank() <= 1, "index must be a vector", shape_of(index));
       const int d = a.dim(1, x.rank());
+      if (x.rank() == 0) require(a, dim_eq(index.numel(), 1), "a 0-d tensor has one element", shape_of(index), "an index with one element");
       if (x.rank() == 0) return {reshape(gather(reshape(x, {1}), {reshape(index, {1})}, {0}), {})};
       return {pick(x, d, index.rank() ? index : reshape(index, {1}))};
     },

@@ -237,8 +237,12 @@ static Vals split_sizes_rule(const Args& a) {
   if (!dim_eq(total, x.size(d))) a.error("the sizes do not add up", shape_text(a.dims(1)), cat("a sum of ", x.size(d)));
   return cut(x, d, a.dims(1));
 }
+static void check_cut(const Args& a, Val x) {
+  if (x.rank() == 0) a.error("a 0-d tensor has no dimension to cut", "a tensor of rank 0", "at least one dimension");
+}
 static Vals chunk_rule(const Args& a) {
   const Val x = a[0];
+  check_cut(a, x);
   const int d = a.dim(2, x.rank());
   const int64_t n = dim_int(x.size(d), a.name()), chunks = a.i(1);
   if (chunks <= 0) a.error("the number of chunks must be positive", cat(chunks), "at least 1");
@@ -249,6 +253,7 @@ static Vals chunk_rule(const Args& a) {
   return cut(x, d, sizes);
 }
 static Vals tensor_split_sections(const Args& a, Val x, int d, int64_t sections) {
+  check_cut(a, x);
   const int64_t n = dim_int(x.size(d), a.name());
   if (sections <= 0) a.error("the number of sections must be positive", cat(sections), "at least 1");
   if (sections > 65536) a.error("too many sections", cat(sections), "at most 65536");

@@ -1,4 +1,5 @@
 // Contractions: sums of products over paired dimensions, and convolutions.
+#include "ops/checks.h"
 #include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
@@ -25,12 +26,24 @@ static Ints ints_at(ElementContext& c, int i) {
   return r;
 }
 
+static void need_pairs(const Args& a) {
+  const Ints ba = need_dims(a, 2, a[0].rank()), bb = need_dims(a, 3, a[1].rank());
+  const Ints sa = need_dims(a, 4, a[0].rank()), sb = need_dims(a, 5, a[1].rank());
+  need(a, ba.size() == bb.size() && sa.size() == sb.size(), "dimensions that do not pair");
+  for (size_t i = 0; i < ba.size(); ++i) need(a, may_equal(a[0].shape()[ba[i]], a[1].shape()[bb[i]]), "paired dimensions of different sizes");
+  for (size_t i = 0; i < sa.size(); ++i) {
+    need(a, may_equal(a[0].shape()[sa[i]], a[1].shape()[sb[i]]), "paired dimensions of different sizes");
+    need(a, !in_list(ba, sa[i]) && !in_list(bb, sb[i]), "a dimension that is named twice");
+  }
+}
+
 static constexpr Op op_contract{{
     .schema = "prim::contract(Tensor a, Tensor b, int[] batch_a, int[] batch_b, int[] sum_a, int[] sum_b, bool unrounded=False) -> Tensor",
     .type = [](const Args& a, Types& out) {
       TensorType t = a[0].type();
       t.strides.clear();
       t.weak = false;
+      need_pairs(a);
       Dims shape;
       for (int64_t d : a.ints(2)) shape.push_back(a[0].shape()[d]);
       for (int64_t d : free_dims(a[0].rank(), a.ints(2), a.ints(4))) shape.push_back(a[0].shape()[d]);
@@ -119,8 +132,14 @@ static constexpr Op op_conv{{
       TensorType t = a[0].type();
       t.strides.clear();
       t.weak = false;
-      Dims shape{a[0].shape()[0], a[1].shape()[0]};
       const Ints stride = a.ints(2), low = a.ints(3), high = a.ints(4), lhs = a.ints(5), rhs = a.ints(6);
+      const size_t n = stride.size();
+      need(a, size_t(a[0].rank()) == n + 2 && size_t(a[1].rank()) == n + 2, "tensors of another rank");
+      need(a, low.size() == n && high.size() == n && lhs.size() == n && rhs.size() == n, "not one number a dimension");
+      for (size_t s = 0; s < n; ++s) need(a, stride[s] > 0 && lhs[s] > 0 && rhs[s] > 0, "a step that is not positive");
+      need(a, a.i(7) > 0, "no groups");
+      need(a, may_equal(a[1].shape()[1] * a.i(7), a[0].shape()[1]), "channels that do not fit the weight");
+      Dims shape{a[0].shape()[0], a[1].shape()[0]};
       for (size_t s = 0; s < stride.size(); ++s)
         shape.push_back(conv_length(a[0].shape()[s + 2], a[1].shape()[s + 2], stride[s], low[s], high[s], lhs[s], rhs[s]));
       t.shape = shape;

@@ -1,4 +1,5 @@
 // Gathers and scatters.
+#include "ops/checks.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -20,6 +21,16 @@ static Dims gathered_shape(const TensorType& a, const TensorType& index, std::sp
     if (!picked) shape.push_back(a.shape[d]);
   }
   return shape;
+}
+
+// Argument 1 has an index tensor for each dim that argument `dims` lists.
+static void need_indices(const Args& a, int dims) {
+  const std::vector<Val> index = a.vals(1);
+  need(a, !index.empty() && index.size() == need_dims(a, dims, a[0].rank()).size(), "not one index a dimension");
+  for (const Val& i : index) {
+    need(a, bool(i) && is_int(i.dtype()), "an index that is no integer tensor");
+    need(a, may_equal(i.shape(), index[0].shape()), "indices of different shapes");
+  }
 }
 
 // The index into `base` (argument 0) for a position of gather's result, scatter's values.
@@ -45,6 +56,7 @@ static constexpr Op op_gather{{
       TensorType t = a[0].type();
       t.strides.clear();
       t.weak = false;
+      need_indices(a, 2);
       t.shape = gathered_shape(a[0].type(), a.vals(1)[0].type(), a.ints(2));
       out.push_back(t);
     },
@@ -79,6 +91,10 @@ static constexpr Conflict scatter_conflicts[] = {Conflict::last, Conflict::order
 static constexpr Op op_scatter{{
     .schema = "prim::scatter(Tensor base, Tensor[] index, int[] dims, Tensor values, str mode) -> Tensor",
     .type = [](const Args& a, Types& out) {
+      need_indices(a, 2);
+      need(a, may_equal(a[3].shape(), gathered_shape(a[0].type(), a.vals(1)[0].type(), a.ints(2))), "values of another shape than what they replace");
+      need(a, a[3].dtype() == a[0].dtype(), "values of another dtype");
+      need_kind(a, 4, {"set", "add", "mul", "min", "max"});
       TensorType t = a[0].type();
       t.strides.clear();
       t.weak = false;

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/arith.h"
+#include "ops/checks.h"
 #include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
@@ -15,14 +16,28 @@ static void samples(SampleBuilder& s);
 static void map_type(const Args& a, SmallVector<TensorType, 2>& out) {
   TensorType t = a[int(a.size()) - 1].type();
   for (int i = 0; i < int(a.size()); ++i)
-    PHLOX_CHECK(a[i].rank() == t.rank(), a.op().schema.name, ": ", a[i].type(), " with ", t);
+    need(a, may_equal(a[i].shape(), t.shape), "operands of different shapes");
   t.strides.clear();
   t.weak = false;
   out.push_back(t);
 }
 
-static void test_type(const Args& a, SmallVector<TensorType, 2>& out) {
+// Operands of one dtype; a condition is bool; truth values are not divided.
+template <Scalar op>
+static void scalar_type(const Args& a, SmallVector<TensorType, 2>& out) {
   map_type(a, out);
+  const DType d = out[0].dtype;
+  for (int i = 0; i < int(a.size()); ++i) {
+    if (op == Scalar::select && i == 0) need(a, is_bool(a[0].dtype()), "the condition is no bool");
+    else need(a, compute_dtype(a[i].dtype()) == compute_dtype(d), "operands of different dtypes");
+  }
+  const bool divides = op == Scalar::div || op == Scalar::floordiv || op == Scalar::floormod || op == Scalar::fmod;
+  if (divides && is_bool(d)) a.error("not defined for this dtype", cat(d), "numbers", "cast the operands first");
+}
+
+template <Scalar op>
+static void test_type(const Args& a, SmallVector<TensorType, 2>& out) {
+  scalar_type<op>(a, out);
   out[0].dtype = DType::boolean;
 }
 
@@ -148,10 +163,10 @@ static void map_vjp(Vjp& v) {
 #define OPERANDS3 "(Tensor a, Tensor b, Tensor c) -> Tensor"
 
 #define MAP(name, n) \
-  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS##n, .type = map_type, \
+  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS##n, .type = scalar_type<Scalar::name>, \
                                  .loop = map_element<Scalar::name>, .vjp = map_vjp<Scalar::name>, .sample = samples}};
 #define TEST(name) \
-  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS2, .type = test_type, .loop = map_element<Scalar::name>, .sample = samples}};
+  static constexpr Op op_##name{{.schema = "prim::" #name OPERANDS2, .type = test_type<Scalar::name>, .loop = map_element<Scalar::name>, .sample = samples}};
 #define EACH_MAP(X) \
   X(add, 2) X(sub, 2) X(mul, 2) X(div, 2) X(floordiv, 2) X(floormod, 2) X(fmod, 2) X(neg, 1) X(abs, 1) X(min, 2) \
   X(max, 2) X(fma, 3) X(sqrt, 1) X(floor, 1) X(ceil, 1) X(trunc, 1) X(round, 1) X(band, 2) X(bor, 2) X(bxor, 2) \
@@ -282,6 +297,7 @@ static constexpr Op op_full{{
     .schema = "prim::full(SymInt[] shape, Scalar value, ScalarType dtype) -> Tensor",
     .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
       TensorType t;
+      need(a, a.raw(1).kind != ArgKind::value, "the value is no number");
       t.dtype = *a.dtype(2);
       t.shape = arg_dims(a, 0);
       out.push_back(t);
@@ -305,6 +321,7 @@ static constexpr Op op_iota{{
       TensorType t;
       t.dtype = *a.dtype(2);
       t.shape = arg_dims(a, 0);
+      need_dim(a, 1, t.rank());
       out.push_back(t);
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -312,10 +329,15 @@ static constexpr Op op_iota{{
     },
     .sample = samples,
 }};
+static void need_state(const Args& a) {
+  need(a, a[0].dtype() == DType::i64 && may_equal(a[0].shape(), Dims{2}), "the state of a generator is i64[2]");
+}
 static constexpr Op op_random{{
     .schema = "prim::random(Tensor seed_offset, SymInt[] shape, int word) -> Tensor",
     .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
       TensorType t;
+      need_state(a);
+      need(a, a.i(2) >= 0 && a.i(2) < 4, "a word that a draw does not have");
       t.dtype = DType::i64;
       t.shape = arg_dims(a, 1);
       out.push_back(t);
@@ -333,6 +355,8 @@ static constexpr Op op_random_keep{{
     .schema = "prim::random_keep(Tensor seed_offset, SymInt[] shape, float p) -> Tensor",
     .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
       TensorType t;
+      need_state(a);
+      need(a, a.f(2) >= 0 && a.f(2) <= 1, "a probability outside of 0 to 1");
       t.dtype = DType::boolean;
       t.shape = arg_dims(a, 1);
       out.push_back(t);

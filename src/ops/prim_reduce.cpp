@@ -1,6 +1,7 @@
 // Reductions and scans.
 #include <algorithm>
 
+#include "ops/checks.h"
 #include "ops/complex.h"
 #include "ops/element.h"
 #include "ops/prims.h"
@@ -40,7 +41,8 @@ static constexpr Op op_reduce{{
       TensorType t = a[0].type();
       t.strides.clear();
       t.weak = false;
-      const Ints dims = a.ints(1);
+      const Ints dims = need_dims(a, 1, t.rank());
+      need_kind(a, 2, {"sum", "prod", "min", "max", "and", "or"});
       Dims shape;
       for (int d = 0; d < t.rank(); ++d) {
         bool gone = false;
@@ -85,6 +87,7 @@ static constexpr Op op_reduce{{
         const int d = int(dims[0]);
         if (dim_eq(x.size(d), 0)) { v.set(0, broadcast_in(g, x.shape(), kept)); return; }  // no element, no gradient
         auto exclusive = [&](Val t) {  // products of all earlier elements: scan of [1, x0, x1, ...] without its last
+          if (t.shape()[d].is(0)) return t;
           const Dims one = [&] { Dims s = t.shape(); s[d] = 1; return s; }();
           const Val shifted = concat({full(*t.g, one, t.dtype(), 1), slice(t, d, 0, t.shape()[d] - 1)}, d);
           return scan(shifted, d, "prod");
@@ -126,6 +129,8 @@ static constexpr Op op_scan{{
     .schema = "prim::scan(Tensor a, int dim, str kind) -> Tensor",
     .type = [](const Args& a, Types& out) {
       TensorType t = a[0].type();
+      need_dim(a, 1, t.rank());
+      need_kind(a, 2, {"sum", "prod", "min", "max", "and", "or"});
       t.strides.clear();
       t.weak = false;
       out.push_back(t);

@@ -1,4 +1,5 @@
 // View primitives: results whose elements are elements of the operand at computed positions.
+#include "ops/checks.h"
 #include "ops/element.h"
 #include "ops/prims.h"
 
@@ -44,7 +45,14 @@ static bool repeats(Dim from, Dim to) { return from != to && (from.is(1) || (!fr
 
 static constexpr Op op_broadcast{{
     .schema = "prim::broadcast(Tensor a, SymInt[] shape, int[] dims) -> Tensor",
-    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .type = [](const Args& a, Types& out) {
+      const Dims shape = a.dims(1);
+      const Ints dims = need_dims(a, 2, int(shape.size()));
+      need(a, int(dims.size()) == a[0].rank(), "not every dimension has its place");
+      for (size_t k = 0; k < dims.size(); ++k)
+        need(a, a[0].shape()[k].is(1) || may_equal(a[0].shape()[k], shape[dims[k]]), "a size that does not repeat");
+      out.push_back(reshaped(a[0].type(), shape));
+    },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       Index in;
       for (int k = 0; k < c.type(0).rank(); ++k) {
@@ -154,7 +162,11 @@ static Index reshape_index(LoopBuilder& b, const Dims& from, const Dims& to, std
 
 static constexpr Op op_reshape{{
     .schema = "prim::reshape(Tensor a, SymInt[] shape) -> Tensor",
-    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .type = [](const Args& a, Types& out) {
+      const Dims shape = a.dims(1);
+      need(a, may_equal(product(shape), a[0].numel()), "another number of elements");
+      out.push_back(reshaped(a[0].type(), shape));
+    },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       if (c.type(0).numel().is(0)) return c.in(0, Index(size_t(c.type(0).rank()), c.loop.constant_int(DType::i64, 0)));
       return c.in(0, reshape_index(c.loop, c.out().shape, c.type(0).shape, index));
@@ -191,14 +203,15 @@ static constexpr Op op_slice{{
     .schema = "prim::slice(Tensor a, int dim, SymInt start, SymInt count, int step) -> Tensor",
     .type = [](const Args& a, Types& out) {
       Dims shape = a[0].shape();
-      const Dim n = shape[a.i(1)], start = a.d(2), count = a.d(3);
+      const int d = need_dim(a, 1, a[0].rank());
+      const Dim n = shape[d], start = a.d(2), count = a.d(3);
       // Kernels trust the range. Where a size is a symbol, it is the caller's to guard.
       if (n.is_const() && start.is_const() && count.is_const() && !count.is(0)) {
         const int64_t first = start.value(), last = first + (count.value() - 1) * a.i(4);
         if (std::min(first, last) < 0 || std::max(first, last) >= n.value())
           a.error("the slice reaches outside its operand", cat(first, " to ", last), cat("places of ", n.value()));
       }
-      shape[a.i(1)] = count;
+      shape[d] = count;
       out.push_back(reshaped(a[0].type(), shape));
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -243,6 +256,8 @@ static constexpr Op op_pad{{
     .type = [](const Args& a, Types& out) {
       Dims shape = a[0].shape(), low = a.dims(1), high = a.dims(2);
       const Ints interior = a.ints(3);
+      need(a, low.size() == shape.size() && high.size() == shape.size() && interior.size() == shape.size(), "not one amount a dimension");
+      for (int64_t n : interior) need(a, n >= 0, "a negative distance");
       for (size_t d = 0; d < shape.size(); ++d) {
         // n elements with `interior` zeros between neighbours; none between none.
         const Dim inner = interior[d] && !shape[d].is(0) ? (shape[d] - 1) * interior[d] : Dim(0);
@@ -309,7 +324,8 @@ static constexpr Op op_unfold{{
     .schema = "prim::unfold(Tensor a, int dim, SymInt size, int step, int dilation) -> Tensor",
     .type = [](const Args& a, Types& out) {
       Dims shape = a[0].shape();
-      const int64_t d = a.i(1);
+      const int d = need_dim(a, 1, a[0].rank());
+      need(a, a.i(3) > 0 && a.i(4) > 0, "a step that is not positive");
       shape[d] = window_count(shape[d], a.d(2), a.i(3), a.i(4));
       shape.push_back(a.d(2));
       out.push_back(reshaped(a[0].type(), shape));
@@ -338,8 +354,10 @@ static constexpr Op op_fold{{
     .schema = "prim::fold(Tensor a, int dim, SymInt length, int step, int dilation) -> Tensor",
     .type = [](const Args& a, Types& out) {
       Dims shape = a[0].shape();
+      const int d = need_dim(a, 1, a[0].rank() - 1);
+      need(a, a.i(3) > 0 && a.i(4) > 0, "a step that is not positive");
       shape.pop_back();
-      shape[a.i(1)] = a.d(2);
+      shape[d] = a.d(2);
       out.push_back(reshaped(a[0].type(), shape));
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -374,12 +392,13 @@ Val fold(Val a, int dim, Dim length, int64_t step, int64_t dilation) {
 static constexpr Op op_diagonal{{
     .schema = "prim::diagonal(Tensor a, int d1, int d2, int offset) -> Tensor",
     .type = [](const Args& a, Types& out) {
-      const int64_t d1 = a.i(1), d2 = a.i(2), off = a.i(3);
+      const int64_t d1 = need_dim(a, 1, a[0].rank()), d2 = need_dim(a, 2, a[0].rank()), off = a.i(3);
+      need(a, d1 != d2, "a dimension that is named twice");
       Dims shape;
       for (int d = 0; d < a[0].rank(); ++d) if (d != d1 && d != d2) shape.push_back(a[0].shape()[d]);
       const Dim rows = a[0].shape()[d1], cols = a[0].shape()[d2];
       const Dim n = off >= 0 ? min(rows, cols - off) : min(rows + off, cols);
-      shape.push_back(n.is_const() && n.value() < 0 ? Dim(0) : n);
+      shape.push_back(off == 0 ? n : max(n, 0));  // an offset may lie outside
       out.push_back(reshaped(a[0].type(), shape));
     },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
@@ -413,7 +432,9 @@ Val diagonal(Val a, int d1, int d2, int64_t offset) {
 static constexpr Op op_diag_embed{{
     .schema = "prim::diag_embed(Tensor a, int offset, int d1, int d2) -> Tensor",
     .type = [](const Args& a, Types& out) {
-      const int64_t off = a.i(1), d1 = a.i(2), d2 = a.i(3);
+      need(a, a[0].rank() > 0, "a diagonal without a dimension");
+      const int64_t off = a.i(1), d1 = need_dim(a, 2, a[0].rank() + 1), d2 = need_dim(a, 3, a[0].rank() + 1);
+      need(a, d1 != d2, "a dimension that is named twice");
       const Dim n = a[0].shape().back() + (off < 0 ? -off : off);
       Dims shape;
       size_t k = 0;
@@ -447,7 +468,10 @@ Val diag_embed(Val a, int64_t offset, int d1, int d2) {
 // Elements of a row-major at offset + i * stride[0] + j * stride[1] + ...; eager applies the strides to a's storage.
 static constexpr Op op_as_strided{{
     .schema = "prim::as_strided(Tensor a, SymInt[] size, SymInt[] stride, SymInt? offset) -> Tensor",
-    .type = [](const Args& a, Types& out) { out.push_back(reshaped(a[0].type(), a.dims(1))); },
+    .type = [](const Args& a, Types& out) {
+      need(a, a.dims(1).size() == a.dims(2).size(), "not one stride a size");
+      out.push_back(reshaped(a[0].type(), a.dims(1)));
+    },
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       const Dims& shape = c.type(0).shape;
       Dims strides;
@@ -485,8 +509,15 @@ static constexpr Op op_cat{{
     .schema = "prim::cat(Tensor[] parts, int dim) -> Tensor",
     .type = [](const Args& a, Types& out) {
       const std::vector<Val> parts = a.vals(0);
+      need(a, !parts.empty(), "nothing to join");
       Dims shape = parts[0].shape();
-      const int64_t d = a.i(1);
+      const int d = need_dim(a, 1, parts[0].rank());
+      for (const Val& p : parts) {
+        Dims like = p.shape();
+        if (p.rank() == parts[0].rank()) like[d] = shape[d];
+        need(a, may_equal(like, shape), "parts of different shapes");
+        need(a, p.dtype() == parts[0].dtype(), "parts of different dtypes");
+      }
       for (size_t k = 1; k < parts.size(); ++k) shape[d] = shape[d] + parts[k].shape()[d];
       out.push_back(reshaped(parts[0].type(), shape));
     },

@@ -68,5 +68,29 @@ TEST(Trace, changes_through_views_of_captured_tensors_are_written_back) {
   EXPECT_EQ(values(table), (std::vector<float>{1, 2, 13, 24}));
 }
 
+// Elements 0, 2 and 4 of a tensor: in memory they have gaps.
+Tensor every_second(const Tensor& t) { return make_view(t, 0, {3}, {2}); }
+
+TEST(Trace, arguments_and_captured_tensors_with_gaps_are_changed_in_place) {
+  const Tensor a = make({5}, {1, 2, 3, 4, 5}), b = make({5}, {1, 2, 3, 4, 5}), captured = every_second(b);
+  auto f = make_ref<CompiledFunction>([&](const std::vector<Tensor>& in) {
+    const Arg args[] = {tensor_arg(in[0]), Arg::of_real(10)}, more[] = {tensor_arg(captured), Arg::of_real(20)};
+    call_in_place(*find_op("add.Scalar"), args);
+    call_in_place(*find_op("add.Scalar"), more);
+    return std::vector<Tensor>{};
+  });
+  f->call({every_second(a)});
+  f->call({every_second(a)});
+  EXPECT_EQ(values(a), (std::vector<float>{21, 2, 23, 4, 25}));
+  EXPECT_EQ(values(b), (std::vector<float>{41, 2, 43, 4, 45}));
+}
+
+TEST(Trace, a_scatter_into_a_tensor_with_gaps_begins_with_its_elements) {
+  const Tensor x = every_second(make({5}, {1, 2, 3, 4, 5}));
+  const Tensor index = call1("to.dtype", {tensor_arg(make({1}, {1})), Arg::of_dtype(DType::i64)});
+  const Tensor r = call1("scatter.value", {tensor_arg(x), Arg::of_dim(0), tensor_arg(index), Arg::of_real(9)});
+  EXPECT_EQ(values(r), (std::vector<float>{1, 9, 5}));
+}
+
 }  // namespace
 }  // namespace phlox

@@ -7,6 +7,7 @@
 #include "compile/compile.h"
 #include "eager/signature.h"
 #include "golden_engine.h"
+#include "graph/verify.h"
 #include "ops/host_args.h"
 #include "ops/interpret.h"
 #include "ops/prims.h"
@@ -104,7 +105,11 @@ class GraphCase {
     }
     builder_.outputs(outputs);
     if (print_) std::fputs(print_graph(graph_).c_str(), stdout);
-    const std::vector<HostTensor> all = run_graph(prune(graph_), data_);
+    const Graph whole = prune(graph_);
+    verify_graph(whole);
+    if (!same_graph(parse_graph(print_graph(whole), find_op), whole))
+      fail(ErrorCode::internal, {.op = case_.op, .fact = "the text of the graph reads back as another graph"});
+    const std::vector<HostTensor> all = run_graph(whole, data_);
     GoldenResult r;
     r.outputs.assign(all.begin(), all.begin() + int64_t(count));
     size_t next = count;
