@@ -235,6 +235,7 @@ double whole_between(double low, double high, DType d, double u) {
 }
 
 void fill_positive_definite(std::vector<double>& v, const Ints& shape, Draw& draw) {
+  if (shape.size() < 2 || shape.back() != shape[shape.size() - 2]) return;  // a layout took its dimensions away
   const int64_t n = shape.back(), matrices = n ? int64_t(v.size()) / (n * n) : 0;
   for (int64_t m = 0; m < matrices; ++m) {
     std::vector<double> a(size_t(n * n));
