@@ -422,6 +422,8 @@ static Vals solved(const Args& a, Val x, Val y, bool left) {
     return true;
   }());
   if (vectors) y = unsqueeze(y, y.rank());
+  require(a, y.rank() >= 2 && dim_eq(y.size(left ? -2 : -1), x.size(-1)), "the sizes of A and B do not fit", cat(x.type(), " and ", a[1].type()),
+          left ? "as many rows in B as in A" : "as many columns in B as in A");
   const Batched p = same_batch(a, x, y);
   Val r, info;
   if (left) {
