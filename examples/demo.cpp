@@ -1,4 +1,4 @@
-// Both trainings, then one table and a picture of the losses. usage: demo [--quick] [--svg FILE]
+// Both trainings, then one table and a picture of the losses. usage: demo [--quick] [--svg FILE] [--device cuda]
 #include "svg.hpp"
 #include "train_images.hpp"
 #include "train_text.hpp"
@@ -9,6 +9,7 @@ int main(int argc, char** argv) try {
   const examples::Clock clock;
   examples::ImageOptions images;
   examples::TextOptions text;
+  images.device = text.device = phlox::Device(a.text("--device", "cpu"));
   if (quick) {
     images.max_steps = 60, images.eager_steps = 20, images.test_images = 1000;
     text.steps = 20, text.held_out_batches = 2, text.generate = 40;

@@ -14,6 +14,7 @@ int main(int argc, char** argv) try {
   o.max_steps = a.number("--steps", o.max_steps);
   o.folder = a.text("--data", o.folder);
   o.save = a.text("--save", o.save);
+  o.device = phlox::Device(a.text("--device", "cpu"));
   const examples::ImageResult r = examples::train_images(o);
   std::printf(
       "test accuracy %.2f %%\neager    %6.0f images/s\ncompiled %6.0f images/s, %d kernels a step, compiled "

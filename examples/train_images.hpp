@@ -46,6 +46,7 @@ struct ImageOptions {
   double lr = 2e-3;
   uint64_t seed = 1;
   std::string save;  // a checkpoint at the end
+  phlox::Device device;
 };
 struct ImageResult {
   double accuracy = 0, eager_images_s = 0, compiled_images_s = 0, compile_ms = 0;
@@ -67,7 +68,7 @@ inline double test_accuracy(ImageNet& net, const ImageOptions& o) {
   int64_t right = 0, seen = 0;
   for (auto& [x, y] : loader.epoch(0)) {
     if (seen >= o.test_images) break;
-    right += count_right(x, y).item<int64_t>();
+    right += count_right(x.to(o.device), y.to(o.device)).item<int64_t>();
     seen += x.size(0);
   }
   net.train();
@@ -81,6 +82,7 @@ inline ImageResult train_images(const ImageOptions& o) {
       phlox::data::TensorDataset(images.unsqueeze(1), labels),
       {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed, .drop_last = true});
   ImageNet net;
+  net.to(o.device);
   phlox::optim::AdamW optimizer(net.parameters(), {.lr = o.lr, .weight_decay = 0.01});
   long total = loader.size() * o.epochs;
   if (o.max_steps) total = std::min<long>(total, o.max_steps);
@@ -109,7 +111,8 @@ inline ImageResult train_images(const ImageOptions& o) {
       if (r.steps == warm) eager_from = clock.seconds();
       if (r.steps == o.eager_steps) eager_to = clock.seconds();
       if (r.steps == o.eager_steps + warm) compiled_from = clock.seconds();
-      const Tensor loss = eager ? step(x, y) : compiled_step(x, y);
+      const Tensor in = x.to(o.device), out = y.to(o.device);
+      const Tensor loss = eager ? step(in, out) : compiled_step(in, out);
       schedule.step();
       r.losses.push_back(loss.item<float>());
       ++r.steps;

@@ -16,6 +16,7 @@ int main(int argc, char** argv) try {
   o.lr = a.number("--lr", o.lr);
   o.seed = a.number("--seed", o.seed);
   o.save = a.text("--save", o.save);
+  o.device = phlox::Device(a.text("--device", "cpu"));
   o.generate = a.number("--generate", o.generate);
   const examples::TextResult r = examples::train_text(o);
   std::printf(

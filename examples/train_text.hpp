@@ -87,6 +87,7 @@ struct TextOptions {
   int generate = 200;  // bytes
   std::string save = "text.safetensors";
   bool resume = false;  // from `save`
+  phlox::Device device;
 };
 struct TextResult {
   double perplexity = 0, eager_tokens_s = 0, compiled_tokens_s = 0, compile_ms = 0;
@@ -118,7 +119,7 @@ inline std::string generate(Gpt& model, const std::string& prompt, int n, double
         const phlox::NoGrad guard;
         const Tensor scores = model.forward(bytes).reshape({-1, 256}).index({at}) / temperature;
         // The largest of scores with Gumbel noise is a draw from softmax(scores).
-        const Tensor noise = -phlox::log(-phlox::log(phlox::rand({1, 256}) * 0.999998 + 1e-6));
+        const Tensor noise = -phlox::log(-phlox::log(phlox::rand({1, 256}, {.device = bytes.device()}) * 0.999998 + 1e-6));
         return (scores + noise).argmax(-1);
       },
       "next_byte");
@@ -127,8 +128,9 @@ inline std::string generate(Gpt& model, const std::string& prompt, int n, double
     const size_t from = text.size() > size_t(model.context) ? text.size() - size_t(model.context) : 0;
     std::vector<int64_t> window(size_t(model.context), 0);
     for (size_t k = from; k < text.size(); ++k) window[k - from] = static_cast<unsigned char>(text[k]);
-    text += char(next(phlox::from_data(window.data(), {1, model.context}),
-                      phlox::tensor({int64_t(text.size() - from) - 1}))
+    const phlox::Device device = model.positions.device();
+    text += char(next(phlox::from_data(window.data(), {1, model.context}).to(device),
+                      phlox::tensor({int64_t(text.size() - from) - 1}).to(device))
                      .item<int64_t>());
   }
   model.train();
@@ -147,6 +149,7 @@ inline TextResult train_text(const TextOptions& o) {
       phlox::data::TextDataset(std::move(text), o.context),
       {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed, .drop_last = true});
   Gpt model(o.context, o.width, o.layers, o.heads);
+  model.to(o.device);
   phlox::optim::AdamW optimizer(model.parameters(), {.lr = o.lr, .beta2 = 0.98, .weight_decay = 0.05});
   phlox::optim::CosineAnnealingLR schedule(optimizer, std::max(1, o.steps), o.lr / 20,
                                            /*warmup=*/std::min(40, o.steps / 4));
@@ -184,7 +187,8 @@ inline TextResult train_text(const TextOptions& o) {
       if (r.steps == first + 1) eager_from = clock.seconds();
       if (r.steps == compiled_at) eager_to = clock.seconds();
       if (r.steps == compiled_at + 2) compiled_from = clock.seconds();
-      const Tensor loss = r.steps < compiled_at ? step(x, y) : compiled_step(x, y);
+      const Tensor in = x.to(o.device), out = y.to(o.device);
+      const Tensor loss = r.steps < compiled_at ? step(in, out) : compiled_step(in, out);
       schedule.step();
       r.losses.push_back(loss.item<float>());
       ++r.steps;
@@ -219,7 +223,7 @@ inline TextResult train_text(const TextOptions& o) {
   int batches = 0;
   for (auto& [x, y] : held.epoch(0)) {
     if (batches == o.held_out_batches) break;
-    sum += held_loss(x, y).item<float>();
+    sum += held_loss(x.to(o.device), y.to(o.device)).item<float>();
     ++batches;
   }
   r.perplexity = std::exp(sum / std::max(1, batches));
