@@ -458,12 +458,14 @@ CompiledFunction::Entry& CompiledFunction::find(const std::vector<Tensor>& input
 }
 
 void CompiledFunction::prepare(const std::vector<Tensor>& inputs) {
+  const std::lock_guard lock(calls_);
   Ints sizes;
   find(inputs, sizes);
 }
 
 std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
   if (Tracer::current()) return f_(inputs);  // inside another trace it is just a function
+  const std::lock_guard lock(calls_);
   Ints sizes;
   Entry& e = find(inputs, sizes);
   const Program& p = e.executable->program();
@@ -519,6 +521,7 @@ std::vector<Tensor> CompiledFunction::call(const std::vector<Tensor>& inputs) {
 }
 
 std::string CompiledFunction::report() const {
+  const std::lock_guard lock(calls_);
   std::string s = cat("{\"name\": ", json_text(name_), ", \"programs\": [");
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& e = *entries_[i];

@@ -13,6 +13,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -88,6 +89,7 @@ class CompiledFunction : public RefCounted {
 
   TraceFn f_;
   std::string name_;
+  mutable std::mutex calls_;  // calls from several threads run one after another: programs, plans and state are shared
   std::vector<std::unique_ptr<Entry>> entries_;
 };
 

@@ -16,7 +16,10 @@ struct Named {
 inline Sv row_major(LoopBuilder& b, std::initializer_list<int> axes, std::initializer_list<Dim> shape) {
   Sv s = b.constant_int(DType::i64, 0);
   auto d = shape.begin();
-  for (int a : axes) s = b.index_add(b.index_mul(s, *d++), b.axis(a));
+  for (int a : axes) {
+    const Sv axis = b.axis(a);  // first: the text of a loop shows the order in which values were made
+    s = b.index_add(b.index_mul(s, *d++), axis);
+  }
   return s;
 }
 
