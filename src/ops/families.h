@@ -17,6 +17,7 @@ OpFamily scan_family();
 OpFamily special_family();
 OpFamily fft_family();
 OpFamily linalg_family();
+OpFamily linalg_factor_family();
 OpFamily matmul_family();
 OpFamily conv_family();
 OpFamily softmax_family();
@@ -60,6 +61,7 @@ inline std::vector<OpFamily> op_families() {
       special_family(),
       fft_family(),
       linalg_family(),
+      linalg_factor_family(),
       matmul_family(),
       conv_family(),
       softmax_family(),
