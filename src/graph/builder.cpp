@@ -57,7 +57,7 @@ static NumberRule number_rule = nullptr;
 void set_number_rule(NumberRule rule) { number_rule = rule; }
 
 Val Args::operator[](int i) const {
-  const Arg& a = args_[i];
+  const Arg& a = raw(i);
   if (a.kind == ArgKind::value) return g_.wrap(a.value);
   if (a.kind == ArgKind::dim || a.kind == ArgKind::real || a.kind == ArgKind::boolean || a.kind == ArgKind::complex)
     return number_rule(g_, number_type(a), a);
@@ -66,15 +66,15 @@ Val Args::operator[](int i) const {
 
 std::vector<Val> Args::vals(int i) const {
   std::vector<Val> v;
-  if (args_[i].kind == ArgKind::value) return {(*this)[i]};
-  for (const Arg& a : args_[i].items()) v.push_back(a.is_none() ? Val{} : g_.wrap(a.value));
+  if (raw(i).kind == ArgKind::value) return {(*this)[i]};
+  for (const Arg& a : raw(i).items()) v.push_back(a.is_none() ? Val{} : g_.wrap(a.value));
   return v;
 }
 
-bool Args::b(int i, bool absent) const { return has(i) ? args_[i].bits != 0 : absent; }
+bool Args::b(int i, bool absent) const { return has(i) ? raw(i).bits != 0 : absent; }
 
 Dim Args::d(int i) const {
-  const Arg& a = args_[i];
+  const Arg& a = raw(i);
   if (a.kind == ArgKind::dim) return a.as_dim();
   if (a.kind == ArgKind::boolean) return int64_t(a.bits);
   error(cat("argument '", op_.schema.params[i].name, "' must be an int"), print_arg(a, ParamType::integer), "an int");
@@ -83,7 +83,7 @@ Dim Args::d(int i) const {
 int64_t Args::i(int i) const { return dim_int(d(i), name()); }
 
 double Args::f(int i) const {
-  const Arg& a = args_[i];
+  const Arg& a = raw(i);
   if (a.kind == ArgKind::real) return a.real;
   if (a.kind == ArgKind::value)
     fail(ErrorCode::invalid_argument, {.op = op_.schema.name,
@@ -93,10 +93,10 @@ double Args::f(int i) const {
   return double(this->i(i));
 }
 
-bool Args::is_static_number(int i) const { return args_[i].kind != ArgKind::value && args_[i].kind != ArgKind::complex; }
+bool Args::is_static_number(int i) const { return raw(i).kind != ArgKind::value && raw(i).kind != ArgKind::complex; }
 
 Dims Args::dims(int i) const {
-  const Arg& a = args_[i];
+  const Arg& a = raw(i);
   Dims r;
   if (a.kind == ArgKind::dim) r.push_back(a.as_dim());
   else for (const Arg& x : a.items()) {
@@ -117,10 +117,10 @@ Ints Args::ints(int i) const {
 
 std::optional<DType> Args::dtype(int i) const {
   if (!has(i)) return std::nullopt;
-  return args_[i].as_dtype();
+  return raw(i).as_dtype();
 }
 
-std::string_view Args::s(int i) const { return args_[i].as_string(); }
+std::string_view Args::s(int i) const { return raw(i).as_string(); }
 
 int wrap_dim(int64_t d, int rank, const char* op) {
   const int n = rank == 0 ? 1 : rank;

@@ -46,10 +46,13 @@ class Args {
   const OpInfo& op() const { return op_; }
   const char* name() const { return op_.schema.name.c_str(); }
   size_t size() const { return args_.size(); }
-  const Arg& raw(int i) const { return args_[i]; }
+  const Arg& raw(int i) const {  // past the end: the rule reads an argument that this overload does not have
+    PHLOX_CHECK(i >= 0 && size_t(i) < args_.size(), op_.schema.name, " has no argument ", i);
+    return args_[size_t(i)];
+  }
 
   Val operator[](int i) const;          // a tensor; or a number argument as a weak 0-d value
-  bool has(int i) const { return !args_[i].is_none(); }
+  bool has(int i) const { return !raw(i).is_none(); }
   Val optional(int i) const { return has(i) ? (*this)[i] : Val{}; }
   std::vector<Val> vals(int i) const;   // Tensor[]; a missing Tensor? item is a null Val
   bool b(int i, bool absent = false) const;

@@ -139,7 +139,7 @@ static constexpr Op op_scan{{
       // A scan runs along a whole axis: the index along it must be that axis itself (compile/ materialises scans that
       // are read otherwise).
       const Sv at = index[size_t(c.integer(1))];
-      const Inst& i = c.loop.inst(at);
+      const Inst i = c.loop.inst(at);  // a copy: c.in() below adds instructions
       if (i.op == Scalar::constant) return c.in(0, index);  // along a size of 1
       PHLOX_CHECK(i.op == Scalar::axis, "a scan is read at positions that are not its axis");
       return c.loop.scan(combine_of(c.arg(2).as_string()), c.in(0, index), int(i.imm));
