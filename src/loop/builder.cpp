@@ -89,8 +89,11 @@ int64_t constant_bits_int(DType d, int64_t v) {
     case DType::f32: return std::bit_cast<int32_t>(float(v)) & 0xffffffffLL;  // not by way of double: one rounding
     case DType::bf16: return bf16_from_float(float(v));
     case DType::f16: return f16_from_float(float(v));
-    default: return constant_bits(d, double(v));
+    case DType::f64: return std::bit_cast<int64_t>(double(v));
+    default: break;
   }
+  PHLOX_CHECK(false, "a constant of dtype ", d);  // complex and 8-bit floats are no loop values
+  return 0;
 }
 
 double constant_value(const Inst& i) {

@@ -23,7 +23,11 @@ static bool known(const Args& a, int arg, double v) { return a.is_static_number(
 // x times a Scalar argument; integer tensors take its whole part, as in ATen.
 static Val scaled(const Args& a, Val x, int arg) {
   if (known(a, arg, 1)) return x;
-  if (is_int(x.dtype()) && a.is_static_number(arg)) return x * full_int(a.builder(), {}, x.dtype(), int64_t(a.f(arg)));
+  if (is_int(x.dtype()) && a.is_static_number(arg)) {
+    const double v = a.f(arg);
+    if (!(v >= -0x1p63 && v < 0x1p63)) a.error("an integer tensor cannot be scaled by this number", cat(v), "a number in the range of int64");
+    return x * full_int(a.builder(), {}, x.dtype(), int64_t(v));
+  }
   return cast_like(x * a[arg], x);
 }
 // beta * self + alpha * product; self is not read where beta is 0, so that its NaNs do not count. `product` is of the

@@ -232,6 +232,10 @@ Val map(Scalar op, Val a, Val b, Val c) {
   return a.g->call(op_info(*record), std::span(args, size_t(scalar_info(op).operands)))[0];
 }
 
+static void need_computed(const Args& a, DType d) {
+  if (d == DType::f8e4m3 || d == DType::f8e5m2)
+    a.error("this dtype is only stored, not computed with", cat(d), "a dtype of at least 16 bits, or an integer", "use float16 or bfloat16");
+}
 static void cast_type(const Args& a, SmallVector<TensorType, 2>& out) {
   TensorType t = a[0].type();
   t.strides.clear();
@@ -299,6 +303,7 @@ static constexpr Op op_full{{
       TensorType t;
       need(a, a.raw(1).kind != ArgKind::value, "the value is no number");
       t.dtype = *a.dtype(2);
+      need_computed(a, t.dtype);
       t.shape = arg_dims(a, 0);
       out.push_back(t);
     },

@@ -208,14 +208,20 @@ struct Draw {
   double uniform() { return double(mix64(state += 0x9e3779b97f4a7c15ull) >> 11) * 0x1p-53; }
 };
 
+// What an integer tensor holds for a number that no int64 is: 0 for NaN, the nearest for the others.
+int64_t whole(double v) {
+  if (std::isnan(v)) return 0;
+  return v >= 0x1p63 ? INT64_MAX : v < -0x1p63 ? INT64_MIN : int64_t(v);
+}
+
 void store(HostTensor& t, int64_t i, double v) {
   switch (t.dtype) {
     case DType::boolean: t.as<uint8_t>()[i] = v != 0; break;
-    case DType::u8: t.as<uint8_t>()[i] = uint8_t(int64_t(v)); break;
-    case DType::i8: t.as<int8_t>()[i] = int8_t(v); break;
-    case DType::i16: t.as<int16_t>()[i] = int16_t(v); break;
-    case DType::i32: t.as<int32_t>()[i] = int32_t(v); break;
-    case DType::i64: t.as<int64_t>()[i] = int64_t(v); break;
+    case DType::u8: t.as<uint8_t>()[i] = uint8_t(whole(v)); break;
+    case DType::i8: t.as<int8_t>()[i] = int8_t(whole(v)); break;
+    case DType::i16: t.as<int16_t>()[i] = int16_t(whole(v)); break;
+    case DType::i32: t.as<int32_t>()[i] = int32_t(whole(v)); break;
+    case DType::i64: t.as<int64_t>()[i] = whole(v); break;
     case DType::f16: t.as<uint16_t>()[i] = f16_from_float(float(v)); break;
     case DType::bf16: t.as<uint16_t>()[i] = bf16_from_float(float(v)); break;
     case DType::f32: case DType::c64: t.as<float>()[i] = float(v); break;
