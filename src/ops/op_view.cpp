@@ -246,7 +246,8 @@ static Vals chunk_rule(const Args& a) {
   const int d = a.dim(2, x.rank());
   const int64_t n = dim_int(x.size(d), a.name()), chunks = a.i(1);
   if (chunks <= 0) a.error("the number of chunks must be positive", cat(chunks), "at least 1");
-  const int64_t size = (n + chunks - 1) / chunks;
+  const int64_t size = n / chunks + (n % chunks != 0);
+  if (size == 0 && chunks > 1'000'000) a.error("an empty dimension is cut into too many pieces", cat(chunks), "at most 1000000");
   Dims sizes;
   if (size == 0) sizes.assign(size_t(chunks), 0);
   else for (int64_t at = 0; at < n; at += size) sizes.push_back(std::min(size, n - at));

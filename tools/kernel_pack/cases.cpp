@@ -109,6 +109,7 @@ class Cases {
       const Tensor a = tensor(d, {rows, row});
       call(op, form, a, tensor(d, {rows, row}), common);
       if (common && (form == Form::unary || form == Form::unary_scalar)) call(op, form, tensor(d, {}), a, true);  // a number
+      if (common && form == Form::unary) call(op, form, tensor(d, {row}), a, true);  // a vector
       if (common && (form == Form::unary || form == Form::unary_scalar)) call(op, form, transposed(d, rows, row), a, false);
       if (form == Form::binary) {
         call(op, form, a, tensor(d, {row}), false);  // a bias
