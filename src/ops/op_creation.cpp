@@ -83,6 +83,10 @@ static Val range(const Args& a, int start, int end, int step, std::optional<DTyp
   const double s = step < 0 ? 1 : a.f(step), from = start < 0 ? 0 : a.f(start), to = a.f(end);
   if (s == 0) a.error("the step is 0", "0", "a nonzero step");
   if ((s > 0 && to < from) || (s < 0 && to > from)) a.error("the step leads away from the end", cat(from, " to ", to, " by ", s), "a step of the other sign");
+  if (!(std::isfinite(from) && std::isfinite(to) && std::isfinite(s) && std::abs((to - from) / s) < 0x1p60))
+    a.error("the sequence has no length that can be", cat(from, " to ", to, " by ", s), "finite numbers, fewer than 2^60 elements");
+  if (d == DType::i64 && !(std::abs(from) < 0x1p61 && std::abs(to) < 0x1p61 && std::abs(s) < 0x1p61))
+    a.error("a bound is out of range for int64", cat(from, " to ", to, " by ", s), "bounds within 2^61");
   GraphBuilder& g = a.builder();
   if (d == DType::i64) {
     const int64_t f = int64_t(from), by = int64_t(s), last = int64_t(to);

@@ -80,6 +80,7 @@ static constexpr Op op_pdist{{
     .doc = "The p-norm distances of all pairs of rows, as a vector.",
     .expand = [](const Args& a) -> Vals {
       const Val x = widen(a[0]);
+      require(a, is_float(a[0].dtype()), "distances are floating-point numbers", cat(a[0].dtype()), "a floating-point input");
       require(a, x.rank() == 2, "input must be a matrix", shape_of(x));
       require(a, a.f(1) >= 0, "the norm may not be of a negative order", cat(a.f(1)), "0 or more");
       const int64_t n = dim_int(x.size(0), a.name());
