@@ -4,6 +4,7 @@
 
 #include "base/event.h"
 #include "graph/builder.h"
+#include "graph/rewrite.h"
 #include "ops/arith.h"
 #include "ops/composite.h"
 #include "providers/attention.h"
@@ -23,15 +24,13 @@ class Claimer {
   Graph run() {
     for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
     for (const Node& n : g_.nodes()) {
-      store_.clear();
-      SmallVector<Arg, 8> args;
-      for (const Arg& a : n.args) args.push_back(rebind(a));
-      out_.current_group = n.group;
-      out_.current_location = n.location;
-      if (is_attention(n) && attention(n, args)) continue;
-      SmallVector<TensorType, 2> types;
-      for (GraphValue v : n.results) types.push_back(g_.type(v));
-      const NodeId id = out_.add_node(*n.op, args, types);
+      const std::span<const Arg> args = arguments_(n.args, [&](GraphValue v) { return map_[v]; });
+      if (is_attention(n)) {
+        out_.current_group = n.group;
+        out_.current_location = n.location;
+        if (attention(n, args)) continue;
+      }
+      const NodeId id = copy_node(out_, g_, n, args);
       for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = out_.node(id).results[i];
     }
     SmallVector<GraphValue, 4> outputs;
@@ -41,18 +40,6 @@ class Claimer {
   }
 
  private:
-  Arg rebind(const Arg& a) {
-    Arg x = a;
-    if (a.kind == ArgKind::value) x.value = map_[a.value];
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(rebind(i));
-      store_.push_back(std::move(items));
-      x.list = store_.back().data();
-    }
-    return x;
-  }
-
   Val rows_first(const Arg& a) { return permute(b_.wrap(a.value), {0, 2, 1, 3}); }
 
   // (q, k, v, mask, scale, causal), or (g, q, k, v, mask, out, lse, scale, causal)
@@ -94,7 +81,7 @@ class Claimer {
   Graph out_;
   GraphBuilder b_;
   std::vector<GraphValue> map_;
-  std::vector<std::vector<Arg>> store_;
+  ArgMap arguments_;
 };
 
 }  // namespace

@@ -136,11 +136,7 @@ class Simplifier {
         for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = m.results[i];
         return;
       }
-    SmallVector<TensorType, 2> types;
-    for (GraphValue v : n.results) types.push_back(g_.type(v));
-    out_.current_group = n.group;
-    out_.current_location = n.location;
-    const NodeId id = out_.add_node(*n.op, args, types);
+    const NodeId id = copy_node(out_, g_, n, args);
     for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = out_.node(id).results[i];
     if (pure) seen_.emplace(key, id);
   }

@@ -92,28 +92,20 @@ bool autocast_on() {
   return s.any && !s.busy;
 }
 
-bool autocast_args(const OpInfo& op, std::span<const Arg> args, SmallVector<Arg, 8>& cast, std::vector<Tensor>& keep,
-                   std::vector<std::vector<Arg>>& lists) {
-  if (op.op->record.autocast == Autocast::none) return false;
+std::span<const Arg> autocast_args(const OpInfo& op, std::span<const Arg> args, ArgMap& memory, std::vector<Tensor>& keep) {
+  if (op.op->record.autocast == Autocast::none) return {};
   ThreadState& s = state();
   const DType to = wanted(op, args, s);
   bool changed = false;
-  const auto convert = [&](auto&& self, const Arg& a) -> Arg {
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(self(self, i));
-      lists.push_back(std::move(items));
-      return Arg::of_list(lists.back());
-    }
+  const std::span<const Arg> cast = memory.each(args, [&](const Arg& a) {
     if (a.kind != ArgKind::value) return a;
     TensorImpl* t = reinterpret_cast<TensorImpl*>(a.bits);
     if (t->dtype == to || !eligible(*t, s)) return a;
     changed = true;
     keep.push_back(cast_to(s, t, to));
     return tensor_arg(keep.back());
-  };
-  for (const Arg& a : args) cast.push_back(convert(convert, a));
-  return changed;
+  });
+  return changed ? cast : std::span<const Arg>();
 }
 
 }  // namespace phlox

@@ -7,6 +7,7 @@
 
 #include "tensor/tensor.h"
 #include "graph/op.h"
+#include "graph/rewrite.h"
 
 namespace phlox {
 
@@ -19,8 +20,8 @@ void set_autocast_state(DeviceKind kind, AutocastState s);
 uint64_t autocast_key();  // all of it as a number, 0 while nothing is on: what a trace depends on
 bool autocast_on();       // for any kind
 
-// The operands as the op wants them; false where they are so already. `keep` owns the new tensors.
-bool autocast_args(const OpInfo& op, std::span<const Arg> args, SmallVector<Arg, 8>& cast, std::vector<Tensor>& keep,
-                   std::vector<std::vector<Arg>>& lists);
+// The arguments with the operands as the op wants them, in `memory`; empty where they are so already. `keep` owns the
+// new tensors.
+std::span<const Arg> autocast_args(const OpInfo& op, std::span<const Arg> args, ArgMap& memory, std::vector<Tensor>& keep);
 
 }  // namespace phlox

@@ -506,10 +506,9 @@ Tensors call_new(const OpInfo& op, std::span<const Arg> args, Device* given, con
 
 static Tensors call_met_first(const OpInfo& op, std::span<const Arg> args, Device* given, const ExactKey* exact) {
   if (autocast_on()) [[unlikely]] {
-    SmallVector<Arg, 8> cast;
+    ArgMap memory;
     std::vector<Tensor> keep;
-    std::vector<std::vector<Arg>> lists;
-    if (autocast_args(op, args, cast, keep, lists)) return call_new(op, cast, given, nullptr);
+    if (const auto cast = autocast_args(op, args, memory, keep); !cast.empty()) return call_new(op, cast, given, nullptr);
   }
   SmallVector<Arg, 8> full;
   fill_defaults(op, args, full);

@@ -58,21 +58,6 @@ NodeId Graph::add_node(const OpInfo& op, std::span<const Arg> args, std::span<co
   return id;
 }
 
-// Rebinds the values and symbols of an argument. Lists are rebuilt in `store`, which must outlive the result.
-static Arg rebind(const Arg& a, std::span<const GraphValue> map, std::span<const Dim> symbols,
-                  std::deque<std::vector<Arg>>& store) {
-  Arg r = a;
-  if (a.kind == ArgKind::value) r.value = map[a.value];
-  else if (a.kind == ArgKind::dim && !a.as_dim().is_const()) r.dim = substitute(a.as_dim(), symbols).raw();
-  else if (a.kind == ArgKind::list) {
-    std::vector<Arg> items;
-    for (const Arg& i : a.items()) items.push_back(rebind(i, map, symbols, store));
-    store.push_back(std::move(items));
-    r.list = store.back().data();
-  }
-  return r;
-}
-
 static TensorType substitute_type(const TensorType& t, std::span<const Dim> symbols) {
   TensorType r = t;
   for (Dim& d : r.shape) if (!d.is_const()) d = substitute(d, symbols);
@@ -85,15 +70,18 @@ SmallVector<GraphValue, 2> inline_graph(Graph& to, const Graph& from, std::span<
   std::vector<GraphValue> map(from.value_count());
   PHLOX_CHECK(inputs.size() == from.inputs().size(), "inline_graph: inputs");
   for (size_t i = 0; i < inputs.size(); ++i) map[from.inputs()[i]] = inputs[i];
-  std::deque<std::vector<Arg>> store;
+  ArgMap arguments;
+  const auto changed = [&](Arg a) {
+    if (a.kind == ArgKind::value) a.value = map[a.value];
+    else if (a.kind == ArgKind::dim && !a.as_dim().is_const()) a.dim = substitute(a.as_dim(), symbols).raw();
+    return a;
+  };
   for (const Node& n : from.nodes()) {
-    SmallVector<Arg, 4> args;
-    for (const Arg& a : n.args) args.push_back(rebind(a, map, symbols, store));
+    const std::span<const Arg> args = arguments.each(n.args, changed);
     SmallVector<TensorType, 2> types;
     for (GraphValue v : n.results) types.push_back(substitute_type(from.type(v), symbols));
     const NodeId id = to.add_node(*n.op, args, types);
     for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = to.node(id).results[i];
-    store.clear();
   }
   SmallVector<GraphValue, 2> outputs;
   for (GraphValue v : from.outputs()) outputs.push_back(map[v]);
@@ -112,21 +100,24 @@ std::vector<bool> live_nodes(const Graph& g) {
   return keep;
 }
 
+NodeId copy_node(Graph& to, const Graph& from, const Node& n, std::span<const Arg> args) {
+  SmallVector<TensorType, 2> types;
+  for (GraphValue v : n.results) types.push_back(from.type(v));
+  to.current_group = n.group;
+  to.current_location = n.location;
+  return to.add_node(*n.op, args, types);
+}
+
 Graph prune(const Graph& g) {
   const std::vector<bool> keep = live_nodes(g);
   Graph r;
   std::vector<GraphValue> map(g.value_count(), ~0u);
   for (GraphValue v : g.inputs()) map[v] = r.add_input(g.type(v), g.is_number(v));
   ArgMap arguments;
-  SmallVector<TensorType, 2> types;
   for (size_t n = 0; n < g.nodes().size(); ++n) {
     if (!keep[n]) continue;
     const Node& node = g.nodes()[n];
-    types.clear();
-    for (GraphValue v : node.results) types.push_back(g.type(v));
-    r.current_group = node.group;
-    r.current_location = node.location;
-    const NodeId id = r.add_node(*node.op, arguments(node.args, [&](GraphValue v) { return map[v]; }), types);
+    const NodeId id = copy_node(r, g, node, arguments(node.args, [&](GraphValue v) { return map[v]; }));
     for (size_t i = 0; i < node.results.size(); ++i) map[node.results[i]] = r.node(id).results[i];
   }
   SmallVector<GraphValue, 2> outputs;

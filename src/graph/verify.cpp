@@ -1,11 +1,11 @@
 #include "graph/verify.h"
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 
 #include "base/error.h"
 #include "graph/builder.h"
+#include "graph/rewrite.h"
 
 namespace phlox {
 
@@ -124,24 +124,16 @@ class Checker {
     bool symbolic = false;
     Graph scratch;
     GraphBuilder b(scratch);
-    std::deque<std::vector<Arg>> store;
-    const auto rebind = [&](auto&& self, const Arg& a) -> Arg {
-      Arg x = a;
+    ArgMap arguments;
+    const std::span<const Arg> args = arguments.each(n.args, [&](Arg a) {
       if (a.kind == ArgKind::value) {
         for (Dim d : g_.type(a.value).shape) symbolic = symbolic || !d.is_const();
-        x.value = scratch.add_input(g_.type(a.value), g_.is_number(a.value));
+        a.value = scratch.add_input(g_.type(a.value), g_.is_number(a.value));
       } else if (a.kind == ArgKind::dim) {
         symbolic = symbolic || !a.as_dim().is_const();
-      } else if (a.kind == ArgKind::list) {
-        std::vector<Arg> items;
-        for (const Arg& i : a.items()) items.push_back(self(self, i));
-        store.push_back(std::move(items));
-        x.list = store.back().data();
       }
-      return x;
-    };
-    SmallVector<Arg, 8> args;
-    for (const Arg& a : n.args) args.push_back(rebind(rebind, a));
+      return a;
+    });
     if (symbolic && !env_) return {};
     TensorType state;
     state.dtype = DType::i64;

@@ -1,8 +1,8 @@
 #include "ops/composite.h"
 
 #include <algorithm>
-#include <deque>
 
+#include "graph/rewrite.h"
 #include "ops/complex.h"
 
 namespace phlox {
@@ -17,18 +17,12 @@ void type_by_expand(const Args& a, Types& out) {
   Graph scratch;
   GraphBuilder b(scratch);
   const Graph& from = a.builder().graph();
-  std::deque<std::vector<Arg>> lists;
-  auto rebind = [&](auto&& self, const Arg& x) -> Arg {
-    if (x.kind == ArgKind::value)
-      return Arg::of_value(b.input(from.type(x.value), from.value(x.value).node == no_node && from.is_number(x.value)).id);
-    if (x.kind != ArgKind::list) return x;
-    std::vector<Arg> items;
-    for (const Arg& i : x.items()) items.push_back(self(self, i));
-    lists.push_back(std::move(items));
-    return Arg::of_list(lists.back());
-  };
-  SmallVector<Arg, 8> args;
-  for (size_t i = 0; i < a.size(); ++i) args.push_back(rebind(rebind, a.raw(int(i))));
+  SmallVector<Arg, 8> given;
+  for (size_t i = 0; i < a.size(); ++i) given.push_back(a.raw(int(i)));
+  ArgMap arguments;
+  const std::span<const Arg> args = arguments(given, [&](GraphValue v) {
+    return b.input(from.type(v), from.value(v).node == no_node && from.is_number(v)).id;
+  });
   for (Val v : a.op().op->record.expand(Args(b, a.op(), args))) {
     TensorType t = v.type();
     t.strides.clear();

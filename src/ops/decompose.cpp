@@ -79,15 +79,12 @@ class Decomposer {
   // The node with these arguments; `types` holds the types of its results. Extern ops take dense memory: an operand that
   // is stored with strides is copied first.
   SmallVector<GraphValue, 1> append(const Node& n, std::span<const Arg> args, const Graph& types) {
-    out_.current_group = n.group;
+    out_.current_group = n.group;  // of copies, too
     out_.current_location = n.location;
-    SmallVector<TensorType, 2> results;
-    for (GraphValue v : n.results) results.push_back(types.type(v));
     const auto dense = [&](GraphValue v) { return out_.type(v).strides.empty() ? v : copy(b_.wrap(v)).id; };
     ArgMap own;
     if (takes_dense(n)) args = own(args, dense);
-    const NodeId id = out_.add_node(*n.op, args, results);
-    return out_.node(id).results;
+    return out_.node(copy_node(out_, types, n, args)).results;
   }
 
   const Graph& g_;

@@ -33,10 +33,28 @@ void for_rows(const Ints& shape, int dim, int64_t out_length, F&& f) {
   for (int64_t o = 0; o < outer; ++o)
     for (int64_t i = 0; i < inner; ++i) f(o * n * inner + i, o * out_length * inner + i, n, inner);
 }
+
+// Values travel with their positions: sorting then reads memory in order.
+template <class T>
+struct Item { T value; int64_t at; };
+template <class T>
+void load_row(std::vector<Item<T>>& row, const T* first, int64_t n, int64_t step) {
+  row.resize(size_t(n));
+  for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {first[i * step], i};
+}
+
+// Positions in a tensor like `a`, with `length` of them along dim.
+TensorType positions_type(const Val& a, int dim, Dim length) {
+  TensorType t = a.type();
+  t.strides.clear();
+  t.dtype = DType::i64;
+  t.weak = false;
+  if (t.rank()) t.shape[dim] = length;
+  return t;
+}
 }  // namespace
 
-// self, k, dim, descending: the positions of the first k in order. Values travel with their positions: sorting reads
-// memory in order.
+// self, k, dim, descending: the positions of the first k in order.
 static void topk_reference(HostCall& c) {
   const HostTensor& x = c.tensor(0);
   HostTensor& out = c.out[0];
@@ -45,12 +63,10 @@ static void topk_reference(HostCall& c) {
   const int64_t k = out.shape.empty() ? 1 : out.shape[dim];
   with_values(x, [&](auto* v) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
-    struct Item { T value; int64_t at; };
-    std::vector<Item> row;
+    std::vector<Item<T>> row;
     for_rows(x.shape, dim, k, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
-      row.resize(size_t(n));
-      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
-      auto before = [&](const Item& a, const Item& b) {
+      load_row(row, v + in, n, step);
+      auto before = [&](const Item<T>& a, const Item<T>& b) {
         if (descending ? less(b.value, a.value) : less(a.value, b.value)) return true;
         if (descending ? less(a.value, b.value) : less(b.value, a.value)) return false;
         return a.at < b.at;
@@ -64,14 +80,7 @@ static void topk_reference(HostCall& c) {
 static constexpr Op op_positions{{
     .schema = "prim::sorted_positions(Tensor self, int k, int dim, bool descending) -> Tensor",
     .doc = "The positions along dim of the first k elements in order; NaN counts as the greatest, ties keep their order.",
-    .type = [](const Args& a, Types& out) {
-      TensorType t = a[0].type();
-      t.strides.clear();
-      t.dtype = DType::i64;
-      t.weak = false;
-      if (t.rank()) t.shape[a.i(2)] = a.raw(1).as_dim();
-      out.push_back(t);
-    },
+    .type = [](const Args& a, Types& out) { out.push_back(positions_type(a[0], int(a.i(2)), a.raw(1).as_dim())); },
     .reference = topk_reference,
     .sample = samples,
 }};
@@ -95,12 +104,10 @@ static void top_reference(HostCall& c) {
   if (k == 0) return;
   with_values(x, [&](auto* v) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
-    struct Item { T value; int64_t at; };
-    std::vector<Item> row;
+    std::vector<Item<T>> row;
     for_rows(x.shape, dim, k, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
-      row.resize(size_t(n));
-      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
-      auto before = [&](const Item& a, const Item& b) { return largest ? less(b.value, a.value) : less(a.value, b.value); };
+      load_row(row, v + in, n, step);
+      auto before = [&](const Item<T>& a, const Item<T>& b) { return largest ? less(b.value, a.value) : less(a.value, b.value); };
       if (k * 64 <= n) {
         std::partial_sort(row.begin(), row.begin() + k, row.end(), before);
       } else {
@@ -114,22 +121,15 @@ static void top_reference(HostCall& c) {
 static constexpr Op op_top{{
     .schema = "prim::top_positions(Tensor self, int k, int dim, bool largest, bool sorted) -> Tensor",
     .doc = "The positions along dim of the k largest (or smallest) elements; NaN counts as the greatest.",
-    .type = [](const Args& a, Types& out) {
-      TensorType t = a[0].type();
-      t.strides.clear();
-      t.dtype = DType::i64;
-      t.weak = false;
-      if (t.rank()) t.shape[a.i(2)] = a.raw(1).as_dim();
-      out.push_back(t);
-    },
+    .type = [](const Args& a, Types& out) { out.push_back(positions_type(a[0], int(a.i(2)), a.raw(1).as_dim())); },
     .reference = top_reference,
     .sample = samples,
 }};
 
 // Brings the k-th smallest of a row to place k by Hoare's selection with the median of three as pivot. Which of equal
 // elements arrives there follows from this very sequence of swaps, which is ATen's.
-template <class Item, class Less>
-void select_place(std::vector<Item>& row, int64_t k, Less&& before) {
+template <class Entry, class Less>
+void select_place(std::vector<Entry>& row, int64_t k, Less&& before) {
   auto swap = [&](int64_t i, int64_t j) { std::swap(row[size_t(i)], row[size_t(j)]); };
   auto greater = [&](int64_t i, int64_t j) { return before(row[size_t(j)], row[size_t(i)]); };
   int64_t left = 0, right = int64_t(row.size()) - 1;
@@ -159,14 +159,12 @@ static void place_reference(HostCall& c) {
   const bool hoare = c.i(3) != 0;
   with_values(x, [&](auto* v) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
-    struct Item { T value; int64_t at; };
-    std::vector<Item> row;
+    std::vector<Item<T>> row;
     for_rows(x.shape, int(c.i(2)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
       const int64_t k = place.as<int64_t>()[to];
       PHLOX_CHECK(k >= 0 && k < n, "place ", k, " of ", n);
-      row.resize(size_t(n));
-      for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
-      auto before = [](const Item& a, const Item& b) { return less(a.value, b.value); };
+      load_row(row, v + in, n, step);
+      auto before = [](const Item<T>& a, const Item<T>& b) { return less(a.value, b.value); };
       if (hoare) select_place(row, k, before);
       else std::nth_element(row.begin(), row.begin() + k, row.end(), before);
       int64_t at = row[size_t(k)].at;
@@ -179,14 +177,7 @@ static void place_reference(HostCall& c) {
 static constexpr Op op_place{{
     .schema = "prim::position_at_place(Tensor self, Tensor place, int dim, bool hoare) -> Tensor",
     .doc = "The position along dim of the element that sorting would put at `place`; NaN counts as the greatest.",
-    .type = [](const Args& a, Types& out) {
-      TensorType t = a[0].type();
-      t.strides.clear();
-      t.dtype = DType::i64;
-      t.weak = false;
-      t.shape[a.i(2)] = 1;
-      out.push_back(t);
-    },
+    .type = [](const Args& a, Types& out) { out.push_back(positions_type(a[0], int(a.i(2)), 1)); },
     .reference = place_reference,
     .sample = samples,
 }};
@@ -195,24 +186,16 @@ static constexpr Op op_place{{
 static constexpr Op op_mode_position{{
     .schema = "prim::mode_position(Tensor self, int dim) -> Tensor",
     .doc = "The position along dim of the most frequent value (the smallest of several, its last occurrence).",
-    .type = [](const Args& a, Types& out) {
-      TensorType t = a[0].type();
-      t.strides.clear();
-      t.dtype = DType::i64;
-      t.weak = false;
-      t.shape[a.i(1)] = 1;
-      out.push_back(t);
-    },
+    .type = [](const Args& a, Types& out) { out.push_back(positions_type(a[0], int(a.i(1)), 1)); },
     .reference = [](HostCall& c) {
       const HostTensor& x = c.tensor(0);
       int64_t* out = c.out[0].as<int64_t>();
       with_values(x, [&](auto* v) {
         using T = std::remove_const_t<std::remove_pointer_t<decltype(v)>>;
+        std::vector<Item<T>> row;
         for_rows(x.shape, int(c.i(1)), 1, [&](int64_t in, int64_t to, int64_t n, int64_t step) {
-          struct Item { T value; int64_t at; };
-          std::vector<Item> row(static_cast<size_t>(n));
-          for (int64_t i = 0; i < n; ++i) row[size_t(i)] = {v[in + i * step], i};
-          std::sort(row.begin(), row.end(), [](const Item& a, const Item& b) { return less(a.value, b.value); });  // as ATen: not stable
+          load_row(row, v + in, n, step);
+          std::sort(row.begin(), row.end(), [](const auto& a, const auto& b) { return less(a.value, b.value); });  // as ATen: not stable
           int64_t best = 0, run = 0;
           for (size_t i = 0; i < row.size(); ++i) {
             ++run;

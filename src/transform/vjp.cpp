@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "graph/rewrite.h"
 #include "ops/prims.h"
 
 namespace phlox {
@@ -115,29 +116,11 @@ Graph extract(const Graph& joint, std::span<const GraphValue> given, std::span<c
   Graph r;
   std::vector<GraphValue> map(joint.value_count(), ~0u);
   for (GraphValue v : given) map[v] = r.add_input(joint.type(v), joint.value(v).node == no_node && joint.is_number(v));
-  std::vector<std::vector<Arg>> store;
-  auto rebind = [&](auto&& self, const Arg& a) -> Arg {
-    Arg x = a;
-    if (a.kind == ArgKind::value) { x.value = map[a.value]; PHLOX_CHECK(x.value != ~0u, "value %", a.value, " is not available"); }
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(self(self, i));
-      store.push_back(std::move(items));
-      x.list = store.back().data();
-    }
-    return x;
-  };
+  ArgMap arguments;
   for (size_t n = 0; n < joint.nodes().size(); ++n) {
     if (!keep[n]) continue;
     const Node& node = joint.nodes()[n];
-    store.clear();
-    SmallVector<Arg, 4> args;
-    for (const Arg& a : node.args) args.push_back(rebind(rebind, a));
-    SmallVector<TensorType, 2> types;
-    for (GraphValue v : node.results) types.push_back(joint.type(v));
-    r.current_group = node.group;
-    r.current_location = node.location;
-    const NodeId id = r.add_node(*node.op, args, types);
+    const NodeId id = copy_node(r, joint, node, arguments(node.args, [&](GraphValue v) { return map[v]; }));
     for (size_t i = 0; i < node.results.size(); ++i) if (!is_given[node.results[i]]) map[node.results[i]] = r.node(id).results[i];
   }
   SmallVector<GraphValue, 4> out;

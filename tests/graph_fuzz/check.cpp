@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <deque>
 #include <optional>
 
 #include "base/error.h"
 #include "base/small_float.h"
 #include "eager/interpret_kernels.h"
 #include "eager/trace.h"
+#include "graph/rewrite.h"
 #include "graph/verify.h"
 #include "ops/interpret.h"
 #include "ops/registry.h"
@@ -230,18 +230,7 @@ static std::vector<Bits> run_by_groups(const TracedProgram& t, std::span<const B
     std::vector<Bits> part_inputs;
     std::vector<GraphValue> map(g.value_count(), ~0u);
     SmallVector<GraphValue, 4> results, outputs;
-    std::deque<std::vector<Arg>> store;
-    const auto bind = [&](auto&& self, const Arg& a) -> Arg {
-      Arg x = a;
-      if (a.kind == ArgKind::value) x.value = map[a.value];
-      if (a.kind == ArgKind::list) {
-        std::vector<Arg> items;
-        for (const Arg& i : a.items()) items.push_back(self(self, i));
-        store.push_back(std::move(items));
-        x.list = store.back().data();
-      }
-      return x;
-    };
+    ArgMap arguments;
     const auto need = [&](const Arg& a) {
       const NodeId made = g.value(a.value).node;
       if (map[a.value] != ~0u || (made != no_node && made >= begin)) return;
@@ -251,11 +240,7 @@ static std::vector<Bits> run_by_groups(const TracedProgram& t, std::span<const B
     for (NodeId n = begin; n < end; ++n) for_each_value(std::span<const Arg>(g.node(n).args), need);
     for (NodeId n = begin; n < end; ++n) {
       const Node& node = g.node(n);
-      SmallVector<Arg, 4> args;
-      for (const Arg& a : node.args) args.push_back(bind(bind, a));
-      SmallVector<TensorType, 2> types;
-      for (GraphValue v : node.results) types.push_back(g.type(v));
-      const NodeId id = part.graph.add_node(*node.op, args, types);
+      const NodeId id = copy_node(part.graph, g, node, arguments(node.args, [&](GraphValue v) { return map[v]; }));
       for (size_t i = 0; i < node.results.size(); ++i) {
         map[node.results[i]] = part.graph.node(id).results[i];
         if (last_use[node.results[i]] < end) continue;

@@ -3,13 +3,13 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <deque>
 #include <random>
 
 #include "base/error.h"
 #include "base/small_float.h"
 #include "check.h"
 #include "graph/builder.h"
+#include "graph/rewrite.h"
 #include "ops/decompose.h"
 #include "ops/interpret.h"
 #include "ops/registry.h"
@@ -114,23 +114,14 @@ class Widener {
     t.strides.clear();
     return t;
   }
-  Arg rebind(const Arg& a) {
-    Arg x = a;
-    if (a.kind == ArgKind::value) x.value = map_[a.value];
-    if (a.kind == ArgKind::dtype && is_float(a.as_dtype())) x = Arg::of_dtype(DType::f64);
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(rebind(i));
-      store_.push_back(std::move(items));
-      x.list = store_.back().data();
-    }
-    return x;
-  }
   void node(const Node& n) {
     const std::string& name = n.op->schema.name;
     if (name == "prim::bitcast") possible = false;
-    SmallVector<Arg, 4> args;
-    for (const Arg& a : n.args) args.push_back(rebind(a));
+    const std::span<const Arg> args = arguments_.each(n.args, [&](Arg a) {
+      if (a.kind == ArgKind::value) a.value = map_[a.value];
+      if (a.kind == ArgKind::dtype && is_float(a.as_dtype())) a = Arg::of_dtype(DType::f64);
+      return a;
+    });
     SmallVector<TensorType, 2> types;
     for (GraphValue v : n.results) types.push_back(type(from_.type(v)));
     const NodeId id = graph.add_node(*n.op, args, types);
@@ -145,14 +136,13 @@ class Widener {
       v = graph.node(graph.add_node(*find_op("prim::mul"), mul, std::span(&types[i], 1))).results[0];
       map_[n.results[i]] = v;
     }
-    store_.clear();
   }
 
   const Graph& from_;
   GraphBuilder b_;
   const bool noise_;
   std::vector<GraphValue> map_;
-  std::deque<std::vector<Arg>> store_;
+  ArgMap arguments_;
 };
 
 std::vector<HostTensor> run_wide(const Graph& g, const std::vector<Bits>& inputs, double unit, uint64_t seed) {

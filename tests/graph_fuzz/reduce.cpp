@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <sstream>
 
 #include "base/error.h"
+#include "graph/rewrite.h"
 #include "ops/registry.h"
 
 namespace phlox::fuzz {
@@ -108,25 +108,9 @@ TracedProgram rebuilt(const TracedProgram& t, const std::vector<bool>& keep_outp
     map[cut] = r.graph.add_input(type);
     r.sources.push_back(-1);
   }
-  std::deque<std::vector<Arg>> store;
-  const auto rebind = [&](auto&& self, const Arg& a) -> Arg {
-    Arg x = a;
-    if (a.kind == ArgKind::value) x.value = map[a.value];
-    if (a.kind == ArgKind::list) {
-      std::vector<Arg> items;
-      for (const Arg& i : a.items()) items.push_back(self(self, i));
-      store.push_back(std::move(items));
-      x.list = store.back().data();
-    }
-    return x;
-  };
+  ArgMap arguments;
   for (const Node& n : g.nodes()) {
-    SmallVector<Arg, 4> args;
-    for (const Arg& a : n.args) args.push_back(rebind(rebind, a));
-    SmallVector<TensorType, 2> types;
-    for (GraphValue v : n.results) types.push_back(g.type(v));
-    r.graph.current_group = n.group;
-    const NodeId id = r.graph.add_node(*n.op, args, types);
+    const NodeId id = copy_node(r.graph, g, n, arguments(n.args, [&](GraphValue v) { return map[v]; }));
     for (size_t i = 0; i < n.results.size(); ++i) {
       if (n.results[i] == cut) {
         if (instead != nothing) map[cut] = map[instead];
