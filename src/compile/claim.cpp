@@ -49,7 +49,6 @@ class Claimer {
     std::string refusal;
     bool taken = args[q + 3].is_none();
     if (!taken) refusal = "it has a mask";
-    if (taken && b_.wrap(args[q].value).rank() != 4) taken = false, refusal = "there is one batch and one head dimension";
     if (taken) {
       TensorType t[3];
       for (size_t i = 0; i < 3; ++i) {

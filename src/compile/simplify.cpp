@@ -105,11 +105,14 @@ class Simplifier {
     SmallVector<Arg, 4> args;
     std::vector<Arg> both;
     const bool reshape = is_op(n, "prim::reshape");
-    for (const Arg& a : arguments_(n.args, [&](GraphValue v) { return map_[reshape ? behind_reshape(v) : v]; })) args.push_back(a);
     const OpRecord& record = n.op->op->record;
+    const bool on_host = record.reference && !record.loop && !record.stores;  // host functions read dense memory
+    for (const Arg& a : arguments_(n.args, [&](GraphValue v) {
+           const GraphValue now = map_[reshape ? behind_reshape(v) : v];
+           return on_host ? as_memory(now) : now;
+         }))
+      args.push_back(a);
     if (record.stores && args[0].kind == ArgKind::value) args[0].value = as_memory(args[0].value);  // its bytes become the result's
-    if (record.reference && !record.loop && !record.stores)  // host functions read dense memory
-      for (Arg& a : args) if (a.kind == ArgKind::value) a.value = as_memory(a.value);
     // What it reads may have become a reshape; the inner one may then be dead.
     if (reshape)
       if (const Node* p = producer(args[0].value); p && is_op(*p, "prim::reshape")) args[0] = p->args[0];

@@ -181,15 +181,7 @@ Kv KernelBuilder::bitcast(Kv a, DType d) {
 }
 
 Kv KernelBuilder::combine(Combine c, Kv a, Kv b) {
-  switch (c) {
-    case Combine::add: return is_bool(a.dtype()) ? op(Scalar::bor, a, b) : op(Scalar::add, a, b);
-    case Combine::mul: return is_bool(a.dtype()) ? op(Scalar::band, a, b) : op(Scalar::mul, a, b);
-    case Combine::min: return op(Scalar::min, a, b);
-    case Combine::max: return op(Scalar::max, a, b);
-    case Combine::band: return op(Scalar::band, a, b);
-    case Combine::bor: return op(Scalar::bor, a, b);
-  }
-  return {};
+  return op(combining_op(combine_on(a.dtype(), c)), a, b);
 }
 
 Kv KernelBuilder::splat(Kv a, int lanes) {
@@ -212,9 +204,7 @@ Kv KernelBuilder::extract(Kv a, int lane) {
 
 Kv KernelBuilder::lane_fold(Combine c, Kv a) {
   if (a.lanes() == 1) return a;
-  if (is_bool(a.dtype())) c = c == Combine::add || c == Combine::max ? Combine::bor
-                            : c == Combine::mul || c == Combine::min ? Combine::band : c;
-  KInst i{.op = KOp::lane_fold, .type = {a.dtype(), 1}, .combine = c, .operand_count = 1};
+  KInst i{.op = KOp::lane_fold, .type = {a.dtype(), 1}, .combine = combine_on(a.dtype(), c), .operand_count = 1};
   i.operand[0] = a.id;
   return add(i);
 }

@@ -173,7 +173,7 @@ class Machine {
       for (int l = 0; l < n; ++l) at(v)[l] = operand(i, 0)[l] ^ std::byte(1);
       return;
     }
-    const BlockFn f = ops_.op(i.scalar, from);
+    const BlockFn f = ops_.op(scalar_on(i.type.dtype, i.scalar), from);
     if (!f) refuse(i);
     f(at(v), operand(i, 0), i.operand_count > 1 ? operand(i, 1) : nullptr, i.operand_count > 2 ? operand(i, 2) : nullptr, n);
   }
@@ -197,13 +197,12 @@ class Machine {
 
   void fold(KValue v) {
     const KInst& i = k_.insts[v];
-    static constexpr Scalar ops[] = {Scalar::add, Scalar::mul, Scalar::min, Scalar::max, Scalar::band, Scalar::bor};
     const Rep r = rep_of(i.type.dtype);
     const size_t size = size_t(rep_bytes(r));
     alignas(64) std::byte lanes[block_points * 8];
     int n = inst_of(i, 0).type.lanes;
     std::memcpy(lanes, operand(i, 0), size_t(n) * size);
-    const BlockFn f = ops_.op(ops[int(i.combine)], r);
+    const BlockFn f = ops_.op(combining_op(combine_on(i.type.dtype, i.combine)), r);
     if (!f) refuse(i);
     for (n /= 2; n >= 1; n /= 2) f(lanes, lanes, lanes + size_t(n) * size, nullptr, n);
     std::memcpy(at(v), lanes, size);

@@ -15,18 +15,6 @@ namespace interpreter {
 
 namespace {
 
-Scalar combine_op(Combine c) {
-  switch (c) {
-    case Combine::add: return Scalar::add;
-    case Combine::mul: return Scalar::mul;
-    case Combine::min: return Scalar::min;
-    case Combine::max: return Scalar::max;
-    case Combine::band: return Scalar::band;
-    case Combine::bor: return Scalar::bor;
-  }
-  return Scalar::add;
-}
-
 template <class T>
 void put_identity(void* out, Combine c) {
   using Limits = std::numeric_limits<T>;
@@ -35,8 +23,9 @@ void put_identity(void* out, Combine c) {
   *static_cast<T*>(out) = c == Combine::mul ? T(1) : c == Combine::min ? top : c == Combine::max ? bottom
                         : c == Combine::band ? T(~int64_t(0)) : T(0);
 }
+// `c` as combine_on gives it.
 void identity(void* out, Combine c, DType d, Rep r) {
-  if (is_bool(d)) { *static_cast<uint8_t*>(out) = c == Combine::min || c == Combine::band; return; }
+  if (is_bool(d)) { *static_cast<uint8_t*>(out) = c == Combine::band; return; }
   switch (r) {
     case Rep::u8: return put_identity<uint8_t>(out, c);
     case Rep::i8: return put_identity<int8_t>(out, c);
@@ -63,12 +52,12 @@ int64_t temp_place(const Temp& t, const int64_t* index) {
 class Reduction {
  public:
   Reduction(const Context& c, const Inst& i, int64_t points, int64_t width)
-      : order_(i.order), rep_(c.rep(i.dtype)), bytes_(rep_bytes(rep_)), width_(width), lanes_(order_lanes(i.order)),
+      : order_(i.order), how_(combine_on(i.dtype, i.combine)), rep_(c.rep(i.dtype)), bytes_(rep_bytes(rep_)), width_(width), lanes_(order_lanes(i.order)),
         block_(i.order == Order::chain ? chain_chunk : tree_block(points, lanes_)),
-        combine_(c.ops.op(combine_op(i.combine), rep_)), fill_(c.ops.fill(bytes_)),
-        fold_(lanes_ == 32 ? c.ops.fold32(i.combine, rep_) : c.ops.fold1(i.combine, rep_)),
+        combine_(c.ops.op(combining_op(how_), rep_)), fill_(c.ops.fill(bytes_)),
+        fold_(lanes_ == 32 ? c.ops.fold32(how_, rep_) : c.ops.fold1(how_, rep_)),
         chain_row_(c.ops.chain_row(rep_)) {
-    identity(identity_, i.combine, i.dtype, rep_);
+    identity(identity_, how_, i.dtype, rep_);
     for (int k = 0; k < 4; ++k) chain_column_[k] = c.ops.chain_column(rep_, k & 1, k & 2);
     const int64_t rows = lanes_ + (order_ == Order::chain ? 1 : std::max<int64_t>(1, (points + block_ - 1) / block_));
     memory_.resize(size_t(rows * width_) * size_t(bytes_));
@@ -124,6 +113,7 @@ class Reduction {
   }
 
   Order order_;
+  Combine how_;
   Rep rep_;
   int bytes_;
   int64_t width_, lanes_, block_;
@@ -142,7 +132,8 @@ class Runner {
     scratch_ = memory_.data() + (-reinterpret_cast<uintptr_t>(memory_.data()) & 63);
     if (item.kind == Item::Kind::store) {
       const Store& s = c.loop.stores[item.index];
-      store_ = c.ops.store(c.loop.params[s.param].dtype, c.wide, s.conflict);
+      const DType d = c.loop.params[s.param].dtype;
+      store_ = c.ops.store(d, c.wide, conflict_on(d, s.conflict));
       base_ = c.args.pointers[s.param];
       return;
     }
@@ -154,10 +145,11 @@ class Runner {
                          false, Conflict::unique);
     if (item.kind == Item::Kind::scan) {
       carry_.resize(size_t(2 * item.width * bytes_));
-      identity(identity_, i.combine, i.dtype, r);
+      const Combine how = combine_on(i.dtype, i.combine);
+      identity(identity_, how, i.dtype, r);
       fill_ = c.ops.fill(bytes_);
-      combine_ = c.ops.op(combine_op(i.combine), r);
-      scan_ = c.ops.scan(i.combine, r);
+      combine_ = c.ops.op(combining_op(how), r);
+      scan_ = c.ops.scan(how, r);
     } else {
       reduction_.emplace(c, i, c.points(i.axes), item.row() ? 1 : item.width);
     }

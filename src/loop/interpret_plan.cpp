@@ -331,7 +331,7 @@ class Planner {
       s.kind = i.op == Scalar::add ? StepKind::add_i64 : i.op == Scalar::sub ? StepKind::sub_i64 : StepKind::mul_i64;
       return;
     }
-    s.fn = is_math(i.op) ? math_block_op(i.op, r, c_.wide, i.dtype) : c_.ops.op(i.op, r);
+    s.fn = is_math(i.op) ? math_block_op(i.op, r, c_.wide, i.dtype) : c_.ops.op(scalar_on(i.dtype, i.op), r);
     PHLOX_CHECK(s.fn, scalar_info(i.op).name, " of ", i.dtype, " has no interpretation");
   }
   LoadFn native_load(Rep r) const {

@@ -37,6 +37,17 @@ constexpr bool is_math(Scalar op) { return op >= Scalar::exp; }
 
 enum class Combine : uint8_t { add, mul, min, max, band, bor };
 const char* combine_name(Combine c);
+// On bool, adding is "or" and multiplying "and", as the greater and the lesser of two are.
+constexpr Combine combine_on(DType d, Combine c) {
+  return !is_bool(d) ? c : c == Combine::add || c == Combine::max ? Combine::bor : c == Combine::mul || c == Combine::min ? Combine::band : c;
+}
+constexpr Scalar scalar_on(DType d, Scalar s) {
+  return !is_bool(d) ? s : s == Scalar::add || s == Scalar::max ? Scalar::bor : s == Scalar::mul || s == Scalar::min ? Scalar::band : s;
+}
+constexpr Scalar combining_op(Combine c) {
+  constexpr Scalar ops[] = {Scalar::add, Scalar::mul, Scalar::min, Scalar::max, Scalar::band, Scalar::bor};
+  return ops[int(c)];
+}
 
 // The order in which a reduction combines, which is part of its meaning (docs/adr/0002): the same bits for every
 // layout, schedule, thread count and instruction set.
@@ -82,6 +93,9 @@ struct Inst {
 // How two stores to one element (through gathered addresses) are resolved. The order is that of the domain, row-major.
 enum class Conflict : uint8_t { unique, last, ordered_add, ordered_mul, ordered_min, ordered_max };
 const char* conflict_name(Conflict c);
+constexpr Conflict conflict_on(DType d, Conflict c) {
+  return !is_bool(d) ? c : c == Conflict::ordered_add ? Conflict::ordered_max : c == Conflict::ordered_mul ? Conflict::ordered_min : c;
+}
 
 struct Store {
   uint32_t param;

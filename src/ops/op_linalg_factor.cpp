@@ -365,6 +365,10 @@ static constexpr Op op_factor{{
     .type = factor_type,
     .reference = run_factor,
     .vjp = factor_vjp,
+    .sample = [](SampleBuilder& s) {
+      s.of("prim::linalg", {"{f64[4,3]}, 'lu', False, 0", "{f64[2,3,3]:spd, f64[2,3,2]}, 'solve', False, 0", "{f64[3,3]:spd}, 'cholesky', False, 0"})
+          .no_gradients("prim::linalg");
+    },
 }};
 
 // Results that stay real or integer when the input is complex, by name of the work.

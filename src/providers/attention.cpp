@@ -2,12 +2,12 @@
 
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "base/format.h"
 #include "base/hash.h"
 #include "providers/attention_text.h"
+#include "providers/providers.h"
 
 namespace phlox {
 
@@ -17,7 +17,7 @@ bool provides_attention(const TensorType& q, const TensorType& k, const TensorTy
     return false;
   };
   if (target.kind != DeviceKind::cuda) return refuse("the target has no such kernel");
-  if (const char* off = std::getenv("PHLOX_PROVIDERS"); off && std::string_view(off) == "off") return refuse("PHLOX_PROVIDERS=off");
+  if (providers_off()) return refuse("PHLOX_PROVIDERS=off");
   int version = 0;
   if (target.arch.starts_with("sm_")) std::from_chars(target.arch.data() + 3, target.arch.data() + target.arch.size(), version);
   if (version < 80) return refuse("the matrix units of sm_80 are needed");

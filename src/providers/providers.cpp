@@ -7,13 +7,13 @@
 
 namespace phlox {
 
-static bool is_off() {
+bool providers_off() {
   const char* v = std::getenv("PHLOX_PROVIDERS");
   return v && std::string_view(v) == "off";
 }
 
 static bool plan(const Loop& loop, const Target& target, ContractionMatch& match, GemmPlan& plan, std::string& refusal) {
-  if (is_off()) {
+  if (providers_off()) {
     refusal = "PHLOX_PROVIDERS=off";
     return false;
   }

@@ -8,6 +8,8 @@
 
 namespace phlox {
 
+bool providers_off();  // PHLOX_PROVIDERS=off
+
 // A kernel for the loop (simplified: no axes of extent 1, adjacent axes merged), or nothing and why not. Nothing is
 // offered while PHLOX_PROVIDERS=off.
 // roomy: a parameter behind whose last element a vector more may be read; -1: none.

@@ -180,7 +180,6 @@ int64_t run_random_calls(const Options& o) {
     for (OpForm f : {OpForm::functional, OpForm::in_place, OpForm::out}) {
       if (f != OpForm::functional && !has_form(*op, f == OpForm::in_place ? Forms::in_place : Forms::out)) continue;
       if (!o.op.empty() && op->schema.full_name() != o.op) continue;
-      if (o.op.empty() && left_out(op->schema.full_name())) continue;
       const phlox_op* handle = nullptr;
       if (phlox_find_op(form_name(*op, f).c_str(), &handle) == PHLOX_OK) targets.push_back({handle, op, f, samples_of(*op)});
     }
