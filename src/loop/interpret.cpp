@@ -276,7 +276,7 @@ class Runner {
   }
   int64_t report(int64_t index) {
     if (c_.args.status && __atomic_load_n(c_.args.status, __ATOMIC_RELAXED) == 0)
-      __atomic_store_n(c_.args.status, index < 0 ? index : index + 1, __ATOMIC_RELAXED);
+      __atomic_store_n(c_.args.status, index < 0 || index == INT64_MAX ? index : index + 1, __ATOMIC_RELAXED);
     return 0;
   }
 

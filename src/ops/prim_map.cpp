@@ -261,7 +261,9 @@ static constexpr Op op_bitcast{{
     .loop = [](ElementContext& c, std::span<const Sv> index) {
       // The compute type of a 16-bit float is f32: go through its storage type.
       const DType from = c.type(0).dtype, to = c.arg(1).as_dtype();
-      return c.loop.cast(c.loop.bitcast(c.loop.cast(c.in(0, index), from), to), compute_dtype(to));
+      // A bool is a mask while it is computed with and a byte in memory.
+      const Sv bits = c.loop.cast(c.in(0, index), is_bool(from) ? DType::u8 : from);
+      return c.loop.cast(c.loop.bitcast(bits, is_bool(to) ? DType::u8 : to), compute_dtype(to));
     },
     .sample = samples,
 }};
@@ -423,7 +425,10 @@ static Val call_shaped(GraphBuilder& g, const Op& op, const Dims& shape, std::sp
   return g.call(op_info(op), args)[0];
 }
 Val full(GraphBuilder& g, const Dims& shape, DType d, double v) {
-  if (is_int(d) || is_bool(d)) return full_int(g, shape, d, int64_t(v));
+  if (is_int(d) || is_bool(d)) {  // beyond int64: the nearest, and 0 for NaN
+    const int64_t n = v >= -0x1p63 && v < 0x1p63 ? int64_t(v) : std::isnan(v) ? 0 : v < 0 ? INT64_MIN : INT64_MAX;
+    return full_int(g, shape, d, is_bool(d) ? v != 0 : n);
+  }
   const Arg rest[] = {Arg::of_real(v), Arg::of_dtype(d)};
   return call_shaped(g, op_full, shape, rest, 0);
 }
