@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 
 #include "eager/call.h"
 #include "eager/trace.h"
@@ -24,10 +25,15 @@ uint64_t next_sequence() { return sequence.fetch_add(1, std::memory_order_relaxe
 
 // --- what a tensor knows of the tape
 
-AutogradExtra* find_autograd_extra(const TensorImpl& t) { return static_cast<AutogradExtra*>(t.extra); }
+AutogradExtra* find_autograd_extra(const TensorImpl& t) {
+  return static_cast<AutogradExtra*>(t.extra.load(std::memory_order_acquire));
+}
 AutogradExtra& autograd_extra(TensorImpl& t) {
-  if (!t.extra) t.extra = new AutogradExtra;
-  return *static_cast<AutogradExtra*>(t.extra);
+  if (AutogradExtra* e = find_autograd_extra(t)) return *e;
+  auto made = std::make_unique<AutogradExtra>();
+  TensorExtra* there = nullptr;
+  if (t.extra.compare_exchange_strong(there, made.get(), std::memory_order_acq_rel)) return *made.release();
+  return static_cast<AutogradExtra&>(*there);
 }
 
 // A chain of records can be as long as a training run: drop it without recursion. Only records that end here are kept
@@ -47,25 +53,27 @@ GradNode::~GradNode() {
   pending = nullptr;
 }
 
-namespace {
-
 // The end of the tape at a leaf: adds to its .grad. The leaf owns the node and clears `leaf` when it dies.
 struct AccumulateNode final : GradNode {
+  std::mutex adding;  // several threads may run tapes that end here
   TensorImpl* leaf = nullptr;
   const char* name() const override { return "accumulate"; }
   SmallVector<Tensor, 3> apply(std::span<const Tensor> grads, bool create_graph) override {
     if (!leaf || !grads[0]) return {};
     if (Tracer* t = Tracer::current()) t->note_grad(*leaf);
     AutogradExtra& extra = autograd_extra(*leaf);
-    Tensor g = grads[0];
-    if (!extra.grad) {
-      // The gradient tensor may be shared with the tape or a user: .grad is one of its own.
-      extra.grad = create_graph ? g : g->use_count() > 2 || !g->contiguous ? call1("prim::copy", {tensor_arg(g)}) : detach(g);
-    } else if (create_graph) {
-      extra.grad = call1("add.Tensor", {tensor_arg(extra.grad), tensor_arg(g)});
-    } else {
-      const Arg args[] = {tensor_arg(extra.grad), tensor_arg(g)};
-      call_in_place(*find_op("add.Tensor"), args);
+    const Tensor& g = grads[0];
+    {
+      const std::lock_guard lock(adding);
+      if (!extra.grad) {
+        // The gradient tensor may be shared with the tape or a user: .grad is one of its own.
+        extra.grad = create_graph ? g : g->use_count() > 1 || !g->contiguous ? call1("prim::copy", {tensor_arg(g)}) : detach(g);
+      } else if (create_graph) {
+        extra.grad = call1("add.Tensor", {tensor_arg(extra.grad), tensor_arg(g)});
+      } else {
+        const Arg args[] = {tensor_arg(extra.grad), tensor_arg(g)};
+        call_in_place(*find_op("add.Tensor"), args);
+      }
     }
     if (extra.watchers)
       for (size_t i = 0; i < extra.watchers->accumulated.size(); ++i) extra.watchers->accumulated[i](Tensor::share(leaf));
@@ -73,13 +81,12 @@ struct AccumulateNode final : GradNode {
   }
 };
 
-struct LeafExtra final : AutogradExtra {
-  ~LeafExtra() override {
-    if (edge.node) static_cast<AccumulateNode*>(edge.node.get())->leaf = nullptr;
+AutogradExtra::~AutogradExtra() {
+  if (AccumulateNode* a = accumulator.load(std::memory_order_acquire)) {
+    a->leaf = nullptr;
+    Ref<AccumulateNode>::adopt(a);
   }
-};
-
-}  // namespace
+}
 
 Edge gradient_edge(TensorImpl& t) {
   if (!t.requires_grad) return {};
@@ -95,16 +102,13 @@ Edge gradient_edge(TensorImpl& t) {
     }
   }
   if (extra && extra->edge.node) return extra->edge;
+  AutogradExtra& leaf = autograd_extra(t);
+  if (AccumulateNode* a = leaf.accumulator.load(std::memory_order_acquire)) return {Ref<GradNode>::share(a), 0};
   auto node = make_ref<AccumulateNode>();
   node->leaf = &t;
-  auto* leaf = new LeafExtra;
-  if (extra) {
-    static_cast<AutogradExtra&>(*leaf) = std::move(*extra);
-    delete extra;
-  }
-  leaf->edge = {node, 0};
-  t.extra = leaf;
-  return leaf->edge;
+  AccumulateNode* there = nullptr;
+  if (!leaf.accumulator.compare_exchange_strong(there, node.get(), std::memory_order_acq_rel)) return {Ref<GradNode>::share(there), 0};
+  return {Ref<GradNode>::share(node.take()), 0};  // the leaf owns the first reference
 }
 
 void set_edge(const Tensor& t, Ref<GradNode> node, uint32_t index) {
@@ -124,7 +128,7 @@ void set_grad(TensorImpl& t, Tensor g) {
 
 bool is_leaf(const TensorImpl& t) {
   const AutogradExtra* e = find_autograd_extra(t);
-  return !t.requires_grad || !e || !e->edge.node || dynamic_cast<AccumulateNode*>(e->edge.node.get());
+  return !t.requires_grad || !e || !e->edge.node;
 }
 
 void check_can_mutate(const TensorImpl& t, const char* op) {

@@ -2,6 +2,7 @@
 // edges to the records of its inputs; it is freed with the tensors that refer to it. backward() launches programs; no
 // graph is built unless create_graph asks for gradients of gradients, which record themselves like any other call.
 #pragma once
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -35,6 +36,7 @@ struct GradNode : RefCounted {
   virtual ~GradNode();
 };
 
+struct AccumulateNode;
 struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
   // Of views of tracked tensors: how to make the view again after its base changed in place.
   struct View {
@@ -50,7 +52,8 @@ struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
     std::shared_ptr<Tensor> retained;  // retain_grad: filled by a hook, which outlives this tensor
     std::vector<std::function<void(const Tensor&)>> accumulated;  // of leaves: run after .grad was added to
   };
-  Edge edge;                           // where this tensor's gradient goes; a leaf has an accumulator
+  Edge edge;                           // where the gradient of a result goes; a leaf has none
+  std::atomic<AccumulateNode*> accumulator{nullptr};  // of a leaf, owned; made when a record first ends there
   Tensor grad;                         // of leaves
   // Most results of recorded calls have neither.
   std::unique_ptr<View> view;
@@ -61,6 +64,7 @@ struct AutogradExtra : TensorExtra, Pooled<AutogradExtra> {
     if (!watchers) watchers = std::make_unique<Watchers>();
     return *watchers;
   }
+  ~AutogradExtra() override;
 };
 
 constexpr bool has_gradient(DType d) { return is_float(d) || is_complex(d); }

@@ -62,8 +62,13 @@ static Val all_distances(Val x, Val y, double p) {
   const Val d = unsqueeze(x, x.rank() - 1) - unsqueeze(y, y.rank() - 2);
   return p_norm(d, p, {d.rank() - 1}, false);
 }
+static void require_float(const Args& a, Val x) {
+  require(a, is_float(x.dtype()), "distances are floating-point numbers", cat(x.dtype()), "a floating-point input");
+}
 static Val cdist(const Args& a) {
   const Val x = a[0], y = a[1];
+  require_float(a, x);
+  require_float(a, y);
   require(a, x.rank() >= 2 && y.rank() >= 2, "both inputs need at least two dimensions", cat(shape_of(x), " and ", shape_of(y)));
   require(a, dim_eq(x.size(-1), y.size(-1)), "the vectors have different lengths", cat(shape_of(x), " and ", shape_of(y)));
   require(a, a.f(2) >= 0, "p must not be negative", cat(a.f(2)));
@@ -80,7 +85,7 @@ static constexpr Op op_pdist{{
     .doc = "The p-norm distances of all pairs of rows, as a vector.",
     .expand = [](const Args& a) -> Vals {
       const Val x = widen(a[0]);
-      require(a, is_float(a[0].dtype()), "distances are floating-point numbers", cat(a[0].dtype()), "a floating-point input");
+      require_float(a, a[0]);
       require(a, x.rank() == 2, "input must be a matrix", shape_of(x));
       require(a, a.f(1) >= 0, "the norm may not be of a negative order", cat(a.f(1)), "0 or more");
       const int64_t n = dim_int(x.size(0), a.name());

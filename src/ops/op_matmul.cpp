@@ -315,6 +315,8 @@ static constexpr Op op_bilinear{{
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0], y = a[1], w = a[2], b = a.optional(3);
       need_rank(a, w, "weight", 3);
+      same_dtype(a, x, w);
+      same_dtype(a, y, w);
       require(a, x.rank() == y.rank() && x.rank() >= 1, "both inputs must have one rank", cat(shape_of(x), " and ", shape_of(y)));
       same_size(a, x, -1, w, 1, "input1 does not fit weight");
       same_size(a, y, -1, w, 2, "input2 does not fit weight");

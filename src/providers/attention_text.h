@@ -75,6 +75,34 @@ __device__ __forceinline__ void as_left(u32* a, const float* x, const float* y) 
   a[2] = pack(y[0], y[1]);
   a[3] = pack(y[2], y[3]);
 }
+// 16 x TILES rows of N accumulator tiles, cleared.
+template <int N> __device__ __forceinline__ void clear(float (&x)[TILES][N][4]) {
+#pragma unroll
+  for (int m = 0; m < TILES; ++m)
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[m][n][e] = 0;
+}
+// acc += s, rounded, times the KEYS rows of a tile.
+__device__ __forceinline__ void add_product(float (&acc)[TILES][D / 8][4], const float (&s)[TILES][KEYS / 8][4], u32 tile, int lane) {
+#pragma unroll
+  for (int i = 0; i < KEYS / 16; ++i) {
+    u32 p[TILES][4];
+#pragma unroll
+    for (int m = 0; m < TILES; ++m) as_left(p[m], s[m][2 * i], s[m][2 * i + 1]);
+#pragma unroll
+    for (int n = 0; n < D / 16; ++n) {
+      u32 r[4];
+      right_columns(r, tile, i * 16, 2 * n, lane);
+#pragma unroll
+      for (int m = 0; m < TILES; ++m) {
+        multiply(acc[m][2 * n], p[m], r[0], r[1]);
+        multiply(acc[m][2 * n + 1], p[m], r[2], r[3]);
+      }
+    }
+  }
+}
 // 16 rows of D accumulators, times f of each row, as dense rows of the result.
 __device__ __forceinline__ void put(u16* to, long long step, float (*acc)[4], int row, int end, float f0, float f1, int lane) {
   for (int half = 0; half < 2; ++half) {
@@ -113,10 +141,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
   commit();
   float acc[TILES][D / 8][4], most[TILES][2], sum[TILES][2];
   u32 aq[TILES][D / 16][4];
+  clear(acc);
 #pragma unroll
   for (int m = 0; m < TILES; ++m) {
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n) acc[m][n][0] = acc[m][n][1] = acc[m][n][2] = acc[m][n][3] = 0;
     most[m][0] = most[m][1] = __int_as_float(0xff800000);
     sum[m][0] = sum[m][1] = 0;
   }
@@ -134,10 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
     if (kb + 1 < last) fetch(tk + ((kb + 1) & 1) * KEYS * ROW, k, ks, k0 + KEYS, KEYS, keys);
     commit();
     float s[TILES][KEYS / 8][4];
-#pragma unroll
-    for (int m = 0; m < TILES; ++m)
-#pragma unroll
-      for (int n = 0; n < KEYS / 8; ++n) s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0;
+    clear(s);
 #pragma unroll
     for (int i = 0; i < D / 16; ++i)
 #pragma unroll
@@ -186,22 +210,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
     __syncthreads();
     if (kb + 1 < last) fetch(tv + ((kb + 1) & 1) * KEYS * ROW, v, vs, k0 + KEYS, KEYS, keys);
     commit();
-#pragma unroll
-    for (int i = 0; i < KEYS / 16; ++i) {
-      u32 p[TILES][4];
-#pragma unroll
-      for (int m = 0; m < TILES; ++m) as_left(p[m], s[m][2 * i], s[m][2 * i + 1]);
-#pragma unroll
-      for (int n = 0; n < D / 16; ++n) {
-        u32 r[4];
-        right_columns(r, tvv, i * 16, 2 * n, lane);
-#pragma unroll
-        for (int m = 0; m < TILES; ++m) {
-          multiply(acc[m][2 * n], p[m], r[0], r[1]);
-          multiply(acc[m][2 * n + 1], p[m], r[2], r[3]);
-        }
-      }
-    }
+    add_product(acc, s, tvv, lane);
   }
   u16* out = (u16*)w[3] + ((long long)b * queries * heads + h) * D;
   float* lse = (float*)w[4] + (long long)bh * queries;
@@ -249,10 +258,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
   commit();
   float acc[TILES][D / 8][4], lse[TILES][2], row[TILES][2];
   u32 aq[TILES][D / 16][4], ag[TILES][D / 16][4];
+  clear(acc);
 #pragma unroll
   for (int m = 0; m < TILES; ++m) {
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n) acc[m][n][0] = acc[m][n][1] = acc[m][n][2] = acc[m][n][3] = 0;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int query = q0 + row0 + m * 16 + (lane >> 2) + 8 * half;
@@ -280,12 +288,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
         }
     }
     float s[TILES][KEYS / 8][4], d[TILES][KEYS / 8][4];
-#pragma unroll
-    for (int m = 0; m < TILES; ++m)
-#pragma unroll
-      for (int n = 0; n < KEYS / 8; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) s[m][n][e] = d[m][n][e] = 0;
+    clear(s);
+    clear(d);
 #pragma unroll
     for (int i = 0; i < D / 16; ++i)
 #pragma unroll
@@ -315,22 +319,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
           }
           s[m][n][e] = p * (d[m][n][e] - row[m][e >> 1]);
         }
-#pragma unroll
-    for (int i = 0; i < KEYS / 16; ++i) {
-      u32 p[TILES][4];
-#pragma unroll
-      for (int m = 0; m < TILES; ++m) as_left(p[m], s[m][2 * i], s[m][2 * i + 1]);
-#pragma unroll
-      for (int n = 0; n < D / 16; ++n) {
-        u32 r[4];
-        right_columns(r, tkk, i * 16, 2 * n, lane);
-#pragma unroll
-        for (int m = 0; m < TILES; ++m) {
-          multiply(acc[m][2 * n], p[m], r[0], r[1]);
-          multiply(acc[m][2 * n + 1], p[m], r[2], r[3]);
-        }
-      }
-    }
+    add_product(acc, s, tkk, lane);
     __syncthreads();
   }
   u16* out = (u16*)w[6] + ((long long)b * queries * heads + h) * D;
@@ -369,12 +358,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
   if (first < last) stage(first);
   commit();
   float ak[TILES][D / 8][4], av[TILES][D / 8][4];
-#pragma unroll
-  for (int m = 0; m < TILES; ++m)
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) ak[m][n][e] = av[m][n][e] = 0;
+  clear(ak);
+  clear(av);
   for (int qb = first; qb < last; ++qb) {
     if (qb + 1 < last) stage(qb + 1);
     commit();
@@ -384,12 +369,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
     const float* const n_lse = numbers + (qb & 1) * 2 * KEYS;
     const float* const n_row = n_lse + KEYS;
     float s[TILES][KEYS / 8][4], d[TILES][KEYS / 8][4];
-#pragma unroll
-    for (int m = 0; m < TILES; ++m)
-#pragma unroll
-      for (int n = 0; n < KEYS / 8; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) s[m][n][e] = d[m][n][e] = 0;
+    clear(s);
+    clear(d);
 #pragma unroll
     for (int i = 0; i < D / 16; ++i) {
       u32 fk[TILES][4], fv[TILES][4];

@@ -2,6 +2,8 @@
 // dtype. Storages are shared by views and carry the version counter that catches stale saved values. Autograd and
 // trace state hang behind one opaque pointer that tensor/ never looks into.
 #pragma once
+#include <atomic>
+
 #include "base/pooled.h"
 #include "base/ref.h"
 #include "device/device.h"
@@ -35,8 +37,8 @@ struct TensorImpl : RefCounted, Pooled<TensorImpl> {
   bool requires_grad = false;     // a leaf that collects its gradient, or a result that has one
   bool contiguous = true;         // row-major without gaps; kept with sizes and strides
   bool inference = false;         // made in inference mode: no version counter
-  TensorExtra* extra = nullptr;   // owned
-  ~TensorImpl() { delete extra; }
+  std::atomic<TensorExtra*> extra{nullptr};  // owned; several threads may be the first to need it
+  ~TensorImpl() { delete extra.load(std::memory_order_acquire); }
 
   int rank() const { return int(sizes.size()); }
   int64_t numel() const { int64_t n = 1; for (int64_t s : sizes) n *= s; return n; }

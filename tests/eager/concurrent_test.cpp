@@ -2,6 +2,7 @@
 // tensors, one compiled function for all. The thread sanitizer's run is what these are for; the values are checked too.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "eager/trace.h"
@@ -48,6 +49,16 @@ TEST(Concurrent, tapes_over_one_shared_operand) {
     }
   });
   for (int i = 0; i < n_threads; ++i) EXPECT_EQ(got[size_t(i)], float(6 * (i + 1)));
+}
+
+TEST(Concurrent, gradients_of_one_leaf_add_up) {
+  Tensor leaf = filled({16}, 2);
+  leaf->requires_grad = true;
+  together([&](int) {
+    for (int r = 0; r < n_rounds; ++r)
+      run_backward({total(call2("mul.Tensor", leaf, leaf))}, {filled({}, 1)}, false, false, nullptr);
+  });
+  EXPECT_EQ(first(find_autograd_extra(*leaf)->grad), float(4 * n_threads * n_rounds));
 }
 
 TEST(Concurrent, one_compiled_function_for_all) {

@@ -68,15 +68,7 @@ static void check_accepted(const Graph& g) {
 // Moves whole lines and words about, or puts another op's name, which bytes alone seldom do.
 static std::string mutate(const std::string& text, unsigned seed) {
   std::mt19937 rng(seed);
-  std::vector<std::pair<size_t, size_t>> words;
-  const bool lines = rng() % 4 == 0;
-  const char* const ends = lines ? "\n" : " \n,()[]";
-  for (size_t i = 0; i < text.size();) {
-    const size_t begin = text.find_first_not_of(ends, i), end = text.find_first_of(ends, begin);
-    if (begin == text.npos || end == text.npos) break;
-    words.emplace_back(begin, end - begin);
-    i = end;
-  }
+  const auto words = words_of(text, rng() % 4 == 0 ? "\n" : " \n,()[]");
   if (words.empty()) return text;
   const auto [b, n] = words[rng() % words.size()];
   std::string with;
@@ -103,24 +95,15 @@ static std::string mutate(const std::string& text, unsigned seed) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace phlox;
-  const char* const first = static_cast<const char*>(static_cast<const void*>(data));
-  const std::string text(first, size);
-  try {
-    check_accepted(parse_graph(text, find_op));
-  } catch (const Error& e) {
-    require(e.code() == ErrorCode::invalid_argument && e.parts().op == "parse_graph", e.what());
-    require(e.parts().fact.starts_with("line "), "errors name their line");
-    require(std::strlen(e.what()) <= 1000, "errors are short");
-  }
+  check_text_parser(data, size, "parse_graph", [](const std::string& text) { check_accepted(parse_graph(text, find_op)); });
   return 0;
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned seed) {
   if (seed % 4 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  const char* const text = static_cast<const char*>(static_cast<const void*>(data));
-  std::string changed = phlox::mutate(std::string(text, size), seed);
-  for (unsigned more = seed / 4 % 3; more > 0; --more) changed = phlox::mutate(changed, seed + more);
-  if (changed.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
-  std::memcpy(data, changed.data(), changed.size());
-  return changed.size();
+  return phlox::mutate_text(data, size, max_size, [&](const std::string& text) {
+    std::string changed = phlox::mutate(text, seed);
+    for (unsigned more = seed / 4 % 3; more > 0; --more) changed = phlox::mutate(changed, seed + more);
+    return changed;
+  });
 }

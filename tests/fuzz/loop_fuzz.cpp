@@ -46,13 +46,7 @@ static std::string mutate(const std::string& text, unsigned seed) {
     case 1: lines.erase(lines.begin() + long(at)); break;
     case 2: std::swap(lines[at], lines[other]); break;
     case 3: {  // one word becomes another one of the text
-      std::vector<std::pair<size_t, size_t>> words;
-      for (size_t i = 0; i < text.size();) {
-        const size_t begin = text.find_first_not_of(" \n", i), end = text.find_first_of(" \n", begin);
-        if (begin == text.npos || end == text.npos) break;
-        words.emplace_back(begin, end - begin);
-        i = end;
-      }
+      const auto words = words_of(text, " \n");
       if (words.empty()) break;
       const auto [b, n] = words[rng() % words.size()];
       const auto [b2, n2] = words[rng() % words.size()];
@@ -66,23 +60,11 @@ static std::string mutate(const std::string& text, unsigned seed) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace phlox;
-  const char* const first = static_cast<const char*>(static_cast<const void*>(data));
-  const std::string text(first, size);
-  try {
-    check_accepted(parse_loop(text));
-  } catch (const Error& e) {
-    require(e.code() == ErrorCode::invalid_argument && e.parts().op == "parse_loop", e.what());
-    require(e.parts().fact.starts_with("line "), "errors name their line");
-    require(std::strlen(e.what()) <= 1000, "errors are short");
-  }
+  check_text_parser(data, size, "parse_loop", [](const std::string& text) { check_accepted(parse_loop(text)); });
   return 0;
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned seed) {
   if (seed % 2 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  const char* const text = static_cast<const char*>(static_cast<const void*>(data));
-  const std::string changed = phlox::mutate(std::string(text, size), seed);
-  if (changed.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
-  std::memcpy(data, changed.data(), changed.size());
-  return changed.size();
+  return phlox::mutate_text(data, size, max_size, [&](const std::string& text) { return phlox::mutate(text, seed); });
 }
