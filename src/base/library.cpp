@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <link.h>
 #include <sys/stat.h>
 
@@ -43,6 +44,17 @@ Library open_library(std::span<const char* const> names, std::span<const std::st
   if (library.tried.empty())
     library.tried = cat("no file named ", names.empty() ? "" : names[0], " in ", join(dirs));
   return library;
+}
+
+std::string find_library(std::span<const char* const> names, std::span<const std::string> dirs) {
+  for (const std::string& dir : dirs) {
+    for (const char* name : names) {
+      if (dir.empty()) continue;
+      char file[PATH_MAX];
+      if (::realpath(cat(dir, "/", name).c_str(), file)) return file;
+    }
+  }
+  return {};
 }
 
 static bool is_folder(const std::string& path) {

@@ -22,6 +22,9 @@ struct Library {
 // first that opens wins.
 Library open_library(std::span<const char* const> names, std::span<const std::string> dirs);
 
+// The file that open_library would try first in the folders named, links resolved, unopened; empty when there is none.
+std::string find_library(std::span<const char* const> names, std::span<const std::string> dirs);
+
 // Where CUDA's libraries may be: PHLOX_CUDA_PATH (folders separated by ':', each also taken as the root of a
 // toolkit or of Python wheels), the loader's own search, CUDA_HOME, CUDA_PATH, and the toolkits under
 // /usr/local, newest first. Only folders that exist are listed.

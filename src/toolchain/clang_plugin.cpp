@@ -89,6 +89,7 @@ std::unique_ptr<ClangPlugin> ClangPlugin::find(std::string& why) {
     std::unique_ptr<ClangPlugin> p(new ClangPlugin);
     p->path_ = path;
     p->fingerprint_ = cat("clang-plugin ", PHLOX_PLUGIN_ABI, " ", id);
+    why.clear();
     return p;
   }
   if (const char* wanted = std::getenv("PHLOX_COMPILER_PLUGIN");

@@ -51,6 +51,8 @@ class Cli(unittest.TestCase):
         found = json.loads(phlox("doctor", "--json")[1])
         self.assertGreater(found["ops"], 100)
         self.assertGreaterEqual(found["cpu"]["threads"], 1)
+        plugin = found["compiler"]["plugin"]  # there, or a reason why not, never both
+        self.assertNotEqual(plugin["path"] == "", plugin["problem"] == "", plugin)
 
     def test_ops(self):
         ops = json.loads(phlox("ops")[1])

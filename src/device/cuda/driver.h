@@ -141,11 +141,12 @@ inline void driver_check(const char* op, Result result) {
 struct LibraryInfo {
   std::string name;     // "libcuda"
   std::string path;     // empty when not found
-  std::string version;  // "13.0", "9.12.0"
+  std::string version;  // "13.0", "9.12.0"; of a library that was not opened what its file name tells, "13"
   std::string problem;  // why it cannot be used; empty when it can
 };
 
-// libcuda, nvrtc, cublasLt and cudnn: found or not, and why. Opens them; for `doctor`, not for a hot path.
+// libcuda, nvrtc, cublasLt and cudnn: found or not, and why. Opens them (cublasLt only where there is a device); for
+// `doctor`, not for a hot path.
 std::vector<LibraryInfo> library_report();
 std::string library_report_text();
 
