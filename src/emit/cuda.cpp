@@ -86,7 +86,10 @@ class CudaPrinter final : public Printer {
   bool waits(const KInst& i) const override { return Printer::waits(i) && i.op != KOp::shuffle_xor && !accesses_memory(i.op) && i.op != KOp::local_load && i.op != KOp::local_store; }
   std::string loop_hint(const KInst& i) const override {
     if (i.hint == LoopHint::none) return "NO_UNROLL";
-    return operand(i, 0).op == KOp::constant && operand(i, 1).op == KOp::constant ? "UNROLL" : "UNROLL_4";
+    const KInst &from = operand(i, 0), &to = operand(i, 1), &step = operand(i, 2);
+    const bool known = from.op == KOp::constant && to.op == KOp::constant && step.op == KOp::constant;
+    // Arrays in registers have at most 64 elements; a longer loop written out whole keeps NVRTC busy for half a minute.
+    return known && to.imm - from.imm <= 64 * step.imm ? "UNROLL" : "UNROLL_4";
   }
   std::string o(const KInst& i, int n, int part = 0) const { return name(i.operand[n], part); }
   std::string use(const Helper& h) { helper(h.name, h.text); return h.name; }

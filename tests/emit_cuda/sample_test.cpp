@@ -1,4 +1,6 @@
 #include "../loop/random_loop.h"
+#include <chrono>
+
 #include "../loop/samples.h"
 #include "harness.h"
 #include "providers/attention.h"
@@ -112,6 +114,23 @@ TEST(Cuda, RandomLoops) {
     all.push_back(std::move(g));
   }
   check_on_gpu(all);
+}
+
+// What the library of matrix products does not take must not keep the run-time compiler busy: long sums stay loops.
+TEST(Cuda, LongSumsStayLoops) {
+  std::string why;
+  Nvrtc* c = Nvrtc::find(why);
+  if (!c) GTEST_SKIP() << why;
+  for (DType d : {DType::i32, DType::f32, DType::f16, DType::f64}) {
+    const std::vector<KernelText> texts = lower_for(samples::matmul(512, 2048, 4096, Order::chain, d), chip("sm_90a")).texts;
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_NO_THROW(c->compile(texts, chip("sm_90a"))) << cat(d);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    EXPECT_LT(seconds, 5) << cat(d);
+    size_t bytes = 0;
+    for (const KernelText& t : texts) bytes += t.source.size();
+    EXPECT_LT(bytes, 30000u) << cat(d);
+  }
 }
 
 TEST(Cuda, OtherChips) {
