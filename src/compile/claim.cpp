@@ -55,10 +55,10 @@ class Claimer {
         t[i] = out_.type(args[q + i].value);
         if (t[i].rank() == 4) std::swap(t[i].shape[1], t[i].shape[2]);
       }
-      taken = provides_attention(t[0], t[1], t[2], target_, refusal);
+      taken = provides_attention(t[0], t[1], t[2], args.back().bits != 0, target_, refusal);
     }
     if (!taken) {
-      if (target_.kind == DeviceKind::cuda) emit_event(EventKind::provider, n.op->schema.name, cat("no kernel of its own: ", refusal));
+      emit_event(EventKind::provider, n.op->schema.name, cat("no kernel of its own: ", refusal));
       return false;
     }
     if (!backward) {

@@ -415,7 +415,11 @@ class Planner {
     const TensorType &tq = g_.type(n.args[q].value), &tk = g_.type(n.args[q + 1].value);
     const AttentionShape shape{tq.dtype, tq.shape[0], tq.shape[1], tk.shape[1], tq.shape[2], tq.shape[3].value(),
                                n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0};
-    if (!backward) {
+    if (target_.kind == DeviceKind::cpu) {
+      const Kernel k = backward ? attention_backward_cpu(shape, target_, at) : attention_forward_cpu(shape, target_, {at[0], at[1], at[2]});
+      if (options_.verify > 1) checked("claim", [&] { verify_kernel(k); });
+      add_launch(s, program_kernel(k));
+    } else if (!backward) {
       add_launch(s, attention_forward(shape, {at[0], at[1], at[2]}));
     } else {
       add_launch(s, attention_backward_queries(shape, at));
@@ -451,7 +455,7 @@ class Planner {
 
   // A launch of a provider's kernel.
   void add_launch(Program::Step& s, Program::Kernel k) {
-    k.item_cost = 1000;
+    if (target_.kind != DeviceKind::cpu) k.item_cost = 1000;
     s.kernel = uint32_t(program_->kernels.size());
     for (uint32_t i = 0; i < program_->kernels.size(); ++i)
       if (program_->kernels[i].entry == k.entry && same_words(program_->kernels[i], k)) s.kernel = i;
@@ -500,19 +504,10 @@ class Planner {
     l.temps = low.temps;
     for (size_t i = 0; i < low.kernels.size(); ++i) {
       const Kernel& k = low.kernels[i];
-      Program::Kernel pk;
-      std::tie(pk.entry, pk.source) = named_text(k);
+      Program::Kernel pk = program_kernel(k, own_size);
       if (i == 0) dump(pk.entry + ".loop", text);
       if (options_.keep_loop_text && i == 0) pk.loop_text = text;
       pk.part = i > 0;
-      for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
-      dump(pk.entry + ".c", pk.source);
-      pk.items = k.items;
-      pk.item_cost = double(dim_cost(own_size ? substitute(k.item_cost, std::span(own_size, 1)) : k.item_cost));
-      pk.scratch_bytes = k.scratch_bytes;
-      pk.threads = k.threads;
-      pk.shared_bytes = k.shared_bytes;
-      pk.cluster = k.cluster;
       l.kernels.push_back(uint32_t(program_->kernels.size()));
       launches_.forms.push_back(can_have_list(k) ? std::make_shared<const Kernel>(k) : nullptr);
       program_->kernels.push_back(std::move(pk));
@@ -520,6 +515,19 @@ class Planner {
     l.loop = loop;
     l.like = like;
     return lowered_.emplace(hash, std::move(l))->second;
+  }
+  Program::Kernel program_kernel(const Kernel& k, const Dim* own_size = nullptr) const {
+    Program::Kernel pk;
+    std::tie(pk.entry, pk.source) = named_text(k);
+    dump(pk.entry + ".c", pk.source);
+    for (const Word& w : k.words) pk.words.push_back({Program::KernelWord::Kind(w.kind), w.param, w.dim});
+    pk.items = k.items;
+    pk.item_cost = double(dim_cost(own_size ? substitute(k.item_cost, std::span(own_size, 1)) : k.item_cost));
+    pk.scratch_bytes = k.scratch_bytes;
+    pk.threads = k.threads;
+    pk.shared_bytes = k.shared_bytes;
+    pk.cluster = k.cluster;
+    return pk;
   }
   // A kernel is named by its text alone: whoever else comes to the same text, at another time and for a machine with
   // other caches, finds its code.
@@ -584,7 +592,8 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     if (options.verify > 0) checked(pass, [&] { verify_graph(g); });
   };
   verified("build", graph);
-  Graph g = has_claimable(graph) ? decompose(claim(graph, target), options.adds_guards) : decompose(graph, options.adds_guards);
+  const bool claims = (options.whole_ops || target.kind != DeviceKind::cpu) && options.on(Pass::providers) && has_claimable(graph);
+  Graph g = claims ? decompose(claim(graph, target), options.adds_guards) : decompose(graph, options.adds_guards);
   verified("decompose", g);
   passed("decompose");
   dump("decompose", g);

@@ -19,6 +19,7 @@ struct CompileOptions {
   bool fuse = true;            // off: every op is a kernel of its own (a test axis)
   bool adds_guards = false;    // the caller checks the guards that compiling adds to the environment of sizes
   bool keep_loop_text = true;  // for the interpreter and reports
+  bool whole_ops = false;      // cpu: providers may run ops by kernels that are no loop: the caller has a compiler for them
   PassSet off = pass_defaults().off;
   int verify = pass_defaults().verify;
   bool on(Pass p) const { return !(off & pass_bit(p)); }

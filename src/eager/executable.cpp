@@ -6,6 +6,7 @@
 #include "eager/signature.h"
 #include "native/cuda/cublaslt.h"
 #include "ops/registry.h"
+#include "toolchain/compiler.h"
 #include "toolchain/kernel_store.h"
 
 namespace phlox {
@@ -26,6 +27,10 @@ static void register_references() {
 static thread_local int interpreting = 0;
 InterpretKernels::InterpretKernels() { ++interpreting; }
 InterpretKernels::~InterpretKernels() { --interpreting; }
+
+bool makes_code(Device& device) {
+  return device.id().kind != DeviceKind::cpu || (!interpreting && find_compiler(device.target()) != nullptr);
+}
 
 Ref<Executable> make_executable(Ref<Program> program, Device& device) {
   register_references();

@@ -74,5 +74,7 @@ Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env);
 
 // Compiles and loads a program's kernels; those that cannot be had now stay interpreted, with an event.
 Ref<Executable> make_executable(Ref<Program> program, Device& device);
+// Whether kernels that the interpreter does not know may be part of a program.
+bool makes_code(Device& device);
 
 }  // namespace phlox

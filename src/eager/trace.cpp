@@ -327,6 +327,7 @@ std::unique_ptr<CompiledFunction::Entry> CompiledFunction::compile(Traced traced
   CompileOptions options;
   options.donate = std::move(traced.donate);
   options.adds_guards = true;
+  options.whole_ops = makes_code(device);
   const DimEnvScope scope(e.env);
   const auto compiling = Clock::now();
   Ref<Program> program = compile_graph(traced.graph, device.target(), options, &e.report);

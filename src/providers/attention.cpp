@@ -11,20 +11,42 @@
 
 namespace phlox {
 
-bool provides_attention(const TensorType& q, const TensorType& k, const TensorType& v, const Target& target, std::string& refusal) {
+namespace {
+
+// Reasons of the target's own; null: none.
+const char* refused_on_gpu(const TensorType& q, const Target& target) {
+  int version = 0;
+  if (target.arch.starts_with("sm_")) std::from_chars(target.arch.data() + 3, target.arch.data() + target.arch.size(), version);
+  if (version < 80) return "the matrix units of sm_80 are needed";
+  if (!is_reduced_float(q.dtype)) return "it works on float16 and bfloat16";
+  if (!(q.shape[3].is(64) || q.shape[3].is(128))) return "the head width is not 64 or 128";
+  return nullptr;
+}
+
+const char* refused_on_cpu(const TensorType& q, const TensorType& k, bool causal, const Target& target) {
+  const bool wide = target.vector_bits >= 512 && target.has("avx512f");
+  if (!wide && !(target.vector_bits >= 256 && target.has("avx2") && target.has("fma"))) return "the target has neither AVX-512 nor AVX2 with FMA";
+  if (q.dtype != DType::f32) return "it works on float32";
+  const Dim width = q.shape[3], queries = q.shape[1], keys = k.shape[1];
+  if (!width.is_const() || width.value() % 16 != 0 || width.value() < 16 || width.value() > chain_chunk) return "the head width is no multiple of 16 up to 256";
+  if (!queries.is_const() || !keys.is_const()) return "the numbers of queries and keys are not known";
+  if (queries.value() > 1024 || keys.value() > 1024) return "there are more than 1024 queries or keys";
+  if (causal && queries.value() < keys.value()) return "a causal mask hides whole keys";
+  return nullptr;
+}
+
+}  // namespace
+
+bool provides_attention(const TensorType& q, const TensorType& k, const TensorType& v, bool causal, const Target& target, std::string& refusal) {
   const auto refuse = [&](const char* why) {
     refusal = why;
     return false;
   };
-  if (target.kind != DeviceKind::cuda) return refuse("the target has no such kernel");
   if (providers_off()) return refuse("PHLOX_PROVIDERS=off");
-  int version = 0;
-  if (target.arch.starts_with("sm_")) std::from_chars(target.arch.data() + 3, target.arch.data() + target.arch.size(), version);
-  if (version < 80) return refuse("the matrix units of sm_80 are needed");
   if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4) return refuse("there is one batch and one head dimension");
-  if (!is_reduced_float(q.dtype)) return refuse("it works on float16 and bfloat16");
+  if (const char* why = target.kind == DeviceKind::cuda ? refused_on_gpu(q, target) : refused_on_cpu(q, k, causal, target)) return refuse(why);
   const Dim width = q.shape[3];
-  if (!(width.is(64) || width.is(128)) || k.shape[3] != width || v.shape[3] != width) return refuse("the head width is not 64 or 128");
+  if (k.shape[3] != width || v.shape[3] != width) return refuse("queries, keys and values have different widths");
   if (q.shape[0] != k.shape[0] || q.shape[2] != k.shape[2] || k.shape[1] != v.shape[1]) return refuse("query and key shapes differ");
   for (const TensorType* t : {&q, &k})
     for (Dim d : t->shape)

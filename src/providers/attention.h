@@ -1,16 +1,18 @@
-// Attention as one kernel that never stores its scores, for GPUs with matrix units: softmax(q k^T * scale) v and its
-// gradients on matrices [batch, rows, heads, width] of f16 or bf16, of any strides along the first three dimensions.
-// Refuses: masks other than the causal one, other widths than 64 and 128, other types and ranks.
+// Attention as one kernel that never stores its scores: softmax(q k^T * scale) v and its gradients on matrices
+// [batch, rows, heads, width] of any strides along the first three dimensions. On GPUs with matrix units f16 and bf16; on
+// CPUs f32, bit for bit what the op's expansion means. Refuses, each with a reason: masks other than the causal one, widths
+// that do not fit the target's registers, other types and ranks; on CPUs sizes that are not known and more than 1024 rows.
 #pragma once
 #include <string>
 
+#include "kernel/kernel.h"
 #include "program/program.h"
 #include "type/target.h"
 
 namespace phlox {
 
 // May the types of q, k and v, in this order of dimensions, be had?
-bool provides_attention(const TensorType& q, const TensorType& k, const TensorType& v, const Target& target, std::string& refusal);
+bool provides_attention(const TensorType& q, const TensorType& k, const TensorType& v, bool causal, const Target& target, std::string& refusal);
 
 struct AttentionShape {
   DType dtype;
@@ -27,5 +29,9 @@ Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperan
 // Buffers of their steps: g q k v logsumexp rowsums, then the gradients of q, k and v.
 Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
 Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
+
+// The same for a CPU, the backward pass in one: buffers g q k v logsumexp rowsums, then the gradients of q, k and v.
+Kernel attention_forward_cpu(const AttentionShape& s, const Target& target, const AttentionOperand (&qkv)[3]);
+Kernel attention_backward_cpu(const AttentionShape& s, const Target& target, const AttentionOperand (&gqkv)[4]);
 
 }  // namespace phlox

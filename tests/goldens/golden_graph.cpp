@@ -212,7 +212,9 @@ std::vector<HostTensor> interpret(const Graph& g, std::span<const HostTensor> in
 
 std::vector<HostTensor> compile_and_run(const Graph& g, std::span<const HostTensor> inputs) {
   Device& device = cpu_device();
-  const Ref<Executable> e = make_executable(compile_graph(g, device.target()), device);
+  CompileOptions options;
+  options.whole_ops = makes_code(device);
+  const Ref<Executable> e = make_executable(compile_graph(g, device.target(), options), device);
   const Executable::Plan& plan = e->plan({});
   SmallVector<void*, 8> in, out;
   const SmallVector<int64_t, 8> numbers(inputs.size(), 0);
