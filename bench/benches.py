@@ -9,6 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get("PHLOX_BUILD", os.path.join(ROOT, "build")))
 PEERS = os.environ.get("PHLOX_PEERS") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "phlox", "peers")
+CUDA_PYTHON = os.environ.get("PHLOX_CUDA_PYTHON", "python3")  # one with PyTorch for the GPU
 SIZES = ["1M", "4M", "16M", "64M"]
 MODELS = ["cnn-step", "gpt-step", "gpt2-12-step", "gpt2-48-step"]
 
@@ -34,10 +35,23 @@ class Bench:
     floor: object = lambda line, peaks: None  # (line, {key: value}) -> in the unit
     warm_cache: bool = False                  # a cache is filled once before the rounds; else each process gets an empty one
     bars: dict = field(default_factory=dict)  # line or "*" -> text
+    cuda: bool = False                        # its contenders see the GPU, and its peaks are lines of cuda-peaks
+
+
+BINARIES = os.environ.get("PHLOX_BINARIES")  # a folder with the programs in it, as tools/gpu_check makes one: nothing is built
+
+
+def binary(path):
+    """A program of the build folder."""
+    return os.path.join(BINARIES, os.path.basename(path)) if BINARIES else os.path.join(BUILD, path)
 
 
 def program(name):
-    return (os.path.join(BUILD, "bench", "bench_" + name),)
+    return (binary("bench/bench_" + name),)
+
+
+def torch_cuda(bench, mode):
+    return Contender("PyTorch " + mode, (CUDA_PYTHON, os.path.join(ROOT, "bench", "peers", "torch_cuda.py"), bench, mode))
 
 
 def torch(bench, mode, **more):
@@ -54,8 +68,8 @@ def threads(line):
     return tuple((name, "1") for name in names) if line.endswith("-t1") else ()
 
 
-def peak_contender(line):
-    return Contender("peak " + line, program("cpu_peaks"), line=line, environment=threads(line))
+def peak_contender(line, cuda=False):
+    return Contender("peak " + line, program("cuda_peaks" if cuda else "cpu_peaks"), line=line, environment=threads(line))
 
 
 def size_of(line):
@@ -107,6 +121,34 @@ def compile_contenders(bench):
     return contenders
 
 
+# Of a row op on 2^26 bfloat16 elements: how often these are read or written, forward and in the backward call.
+ROWS = {"softmax": (2, 3), "layer_norm": (2, 3), "rms_norm": (2, 3), "gelu": (2, 3), "row_sum": (1, None), "column_sum": (1, None),
+        "cross_entropy": (1, 2)}
+LENGTHS = [256, 1024, 4096, 16384, 65536, 262144]
+COMPILED_LENGTHS = [1024, 4096, 16384, 65536]
+
+
+def rows_lines():
+    return [f"{op}{grad}-{n}" for op, uses in ROWS.items() for grad, use in zip(("", "-grad"), uses) if use for n in LENGTHS]
+
+
+def rows_contenders(line):
+    compiled = int(line.rpartition("-")[2]) in COMPILED_LENGTHS
+    return [Contender("phlox", program("cuda_ops"))] + [torch_cuda("rows-cuda", m) for m in ["eager", "compiled"][:1 + compiled]]
+
+
+def rows_floor(line, peaks):
+    uses = ROWS[line.split("-")[0]]["-grad" in line]
+    return 1e6 * uses * (2 << 26) / peaks["copy"]
+
+
+def attention_floor(line, peaks):
+    """Half of two products of T x T x width a head; five in the backward call."""
+    _, width, length = line.replace("-grad", "").split("-")
+    products = 5 if "-grad" in line else 2
+    return 1e6 * products * (16 * 1024) * int(length) * 768 / peaks["bf16"]
+
+
 GEMM_SIZES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048]
 BENCHES = {
     "eager-cpu-op": Bench(
@@ -138,4 +180,26 @@ BENCHES = {
         [f"{what}-64M-t1" for what in ("read", "copy", "add")] +
         ["fork-join", "fork-join-asleep", "alloc-64", "alloc-64K", "alloc-64M", "pages-64M"], "",
         lambda line: [Contender("phlox", program("cpu_peaks"), environment=threads(line))]),
+    "eager-cuda-op": Bench(
+        ["chain100"], "us", lambda line: [Contender("phlox", program("eager_cuda_op")), torch_cuda("eager-cuda-op", "eager")],
+        scale=1e6, peaks=lambda line: {"launches": "launch100"}, floor=lambda line, peaks: 1e6 * peaks["launches"],
+        bars={"chain100": "of_floor ≥0.67, ratio ≥2.5"}, cuda=True),
+    "rows-cuda": Bench(rows_lines(), "us", rows_contenders, scale=1e6, peaks=lambda line: {"copy": "copy"}, floor=rows_floor,
+                       bars={"*": "of_floor ≥0.83, ratio ≥0.95"}, cuda=True),
+    "cumsum-cuda": Bench(
+        ["cumsum-last", "cumsum-first"], "us",
+        lambda line: [Contender("phlox", program("cuda_ops")), torch_cuda("cumsum-cuda", "eager")], scale=1e6,
+        peaks=lambda line: {"copy": "copy"}, floor=lambda line, peaks: 1e6 * 2 * (2 << 26) / peaks["copy"],
+        bars={"*": "of_floor ≥0.75"}, cuda=True),
+    "attention-cuda": Bench(
+        [f"causal-{width}-{length}{grad}" for width in (64, 128) for length in (1024, 4096) for grad in ("", "-grad")], "us",
+        lambda line: [Contender("phlox", program("cuda_ops"))] + [torch_cuda("attention-cuda", m) for m in ("flash", "cudnn")],
+        scale=1e6, peaks=lambda line: {"bf16": "bf16"}, floor=attention_floor, bars={"*": "ratio ≥0.95"}, cuda=True),
+    "launch-bound": Bench(
+        ["mlp-forward", "mlp-step"], "us",
+        lambda line: [Contender("phlox", program("launch_bound")), torch_cuda("launch-bound", "reduce-overhead")], scale=1e6,
+        bars={"*": "ratio ≥2"}, cuda=True),
+    "train-gpt2": Bench(["tokens", "memory", "first-step"], "", lambda line: [],
+                        bars={"tokens": "ratio ≥1.05", "memory": "ratio ≥1", "first-step": "≤4"}, cuda=True),
+    "cuda-peaks": Bench(["copy", "bf16", "launch100"], "", lambda line: [Contender("phlox", program("cuda_peaks"))], cuda=True),
 }

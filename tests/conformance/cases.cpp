@@ -1,16 +1,58 @@
 #include "cases.h"
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "base/hash.h"
 #include "base/small_float.h"
 #include "ops/prims.h"
+#include "ops/registry.h"
 
 namespace phlox::conformance {
 
 std::string Case::name() const {
   return cat(op->schema.full_name(), "/", sample, "/", dtype_info(dtype).short_name, "/", layout_names[int(layout)]);
+}
+
+double tolerance_of(DType d) {
+  switch (d) {
+    case DType::f32: case DType::c64: return 2e-5;
+    case DType::f16: return 4e-3;
+    case DType::bf16: return 3e-2;
+    default: return -1;
+  }
+}
+
+bool is_host_op(const OpInfo& op) { return has(op.op->record.effects, Effects::host_read) && !op.op->record.expand; }
+bool is_random(const OpInfo& op) { return has(op.op->record.effects, Effects::random); }
+
+Cases choose_cases(const Options& o) {
+  Cases r;
+  for (const OpInfo* op : all_ops()) {
+    if (!o.op.empty() && op->schema.full_name() != o.op) continue;
+    Samples& s = r.samples[op] = samples_of(*op);
+    r.sample_count += int64_t(s.calls.size());
+    if (s.calls.empty()) { std::printf("%s: no sample\n", op->schema.full_name().c_str()); ++r.failed; }
+    for (uint32_t k = 0; k < s.calls.size(); ++k) {
+      SampleCall probe(s.calls[k], DType::f32, 1);
+      bool varies = false;
+      for (size_t t = 0; t < probe.varies.size(); ++t) varies |= probe.varies[t];
+      for (DType d : tested_dtypes) {
+        if (!varies && d != DType::f64) continue;  // nothing of it depends on the dtype
+        for (int l = 0; l < layout_count; ++l) {
+          if (probe.tensors.empty() && l) continue;
+          if (l && !s.layouts) continue;
+          // A primitive's sizes are its caller's promise.
+          if (l >= int(Layout::empty) && op->schema.name.starts_with("prim::")) continue;
+          const Case c{op, k, d, Layout(l)};
+          const bool chosen = double(combine(hash_text(c.name()), o.seed) >> 11) < o.fraction * 0x1p53;
+          if (chosen && (o.only.empty() || c.name().find(o.only) != std::string::npos)) r.cases.push_back(c);
+        }
+      }
+    }
+  }
+  return r;
 }
 
 Sample with_layout(const Sample& given, Layout layout) {
@@ -42,7 +84,7 @@ static void repeat_first(HostTensor& h) {
   for (int64_t i = 1; i < h.shape[0]; ++i) std::memcpy(h.as<char>() + i * row, h.data, size_t(row));
 }
 
-Tensor stored(const HostTensor& h, Layout layout) {
+Tensor stored(const HostTensor& h, Layout layout, Device& device) {
   const int rank = int(h.shape.size());
   Ints strides = contiguous_strides(h.shape);
   int64_t offset = 0, room = h.numel();
@@ -66,13 +108,17 @@ Tensor stored(const HostTensor& h, Layout layout) {
     for (int d = rank; d-- > 0;) { at += rest % h.shape[d] * strides[d]; rest /= h.shape[d]; }
     std::memcpy(t->bytes() + at * size, h.as<char>() + i * size, size_t(size));
   }
-  return t;
+  if (&device == &cpu_device()) return t;
+  const Tensor there = make_tensor(device, h.dtype, {room});
+  if (room) device.copy(there->bytes(), base->bytes(), room * size, Device::CopyKind::to_device, 0);
+  return make_view(there, offset, h.shape, strides);
 }
 
-Call::Call(const Sample& sample, DType dtype, Layout layout, uint64_t seed) : call_(with_layout(sample, layout), dtype, seed) {
+Call::Call(const Sample& sample, DType dtype, Layout layout, uint64_t seed, Device& device)
+    : call_(with_layout(sample, layout), dtype, seed) {
   for (HostTensor& h : call_.tensors) {
     if (layout == Layout::expanded) repeat_first(h);
-    tensors_.push_back(stored(h, layout));
+    tensors_.push_back(stored(h, layout, device));
   }
 }
 
@@ -87,7 +133,9 @@ HostTensor to_host(const Tensor& t) {
   const NoGrad guard;
   const Tensor c = contiguous(t);
   HostTensor r = make_host_tensor(c->dtype, c->sizes);
-  if (r.bytes()) std::memcpy(r.data, c->bytes(), size_t(r.bytes()));
+  Device& device = c->device();
+  if (r.bytes()) device.copy(r.data, c->bytes(), r.bytes(), Device::CopyKind::to_host, 0);
+  device.synchronize(0);
   return r;
 }
 

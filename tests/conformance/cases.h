@@ -1,11 +1,15 @@
 // A conformance case: one call of one op, in one dtype, with tensors stored in one way. Made from the registry's
 // samples alone, so an op that is added is tested without a line here.
 #pragma once
+#include <atomic>
+#include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "eager/call.h"
 #include "ops/sample.h"
+#include "run.h"
 
 namespace phlox::conformance {
 
@@ -24,10 +28,32 @@ struct Case {
   std::string name() const;
 };
 
+// The cases that the options ask for, in the registry's order; an op without samples is a failure.
+struct Cases {
+  std::map<const OpInfo*, Samples> samples;
+  std::vector<Case> cases;
+  int64_t sample_count = 0, failed = 0;
+};
+Cases choose_cases(const Options& o);
+
+double tolerance_of(DType d);  // relative; negative: bits are asked for
+bool is_host_op(const OpInfo& op);
+bool is_random(const OpInfo& op);
+
+template <class F>
+void on_threads(int threads, size_t n, F&& f) {
+  std::atomic<size_t> next{0};
+  auto work = [&] { for (size_t i; (i = next++) < n;) f(i); };
+  std::vector<std::thread> pool;
+  for (int t = 1; t < threads; ++t) pool.emplace_back(work);
+  work();
+  for (std::thread& t : pool) t.join();
+}
+
 // The arguments of a case: host tensors as the oracle takes them, and the same values as tensors in the case's layout.
 class Call {
  public:
-  Call(const Sample& sample, DType dtype, Layout layout, uint64_t seed);
+  Call(const Sample& sample, DType dtype, Layout layout, uint64_t seed, Device& device = cpu_device());
   Call(const Sample& sample, const Call& values_of, DType dtype);  // the same values, converted: contiguous
   std::vector<HostTensor>& hosts() { return call_.tensors; }
   std::vector<Tensor>& tensors() { return tensors_; }
@@ -44,7 +70,8 @@ class Call {
 };
 
 Sample with_layout(const Sample& s, Layout layout);                  // shapes of the empty and 0-dim layouts
-Tensor stored(const HostTensor& h, Layout layout);                   // expanded: only the first of dim 0 counts
+// On the device; expanded: only the first of dim 0 counts.
+Tensor stored(const HostTensor& h, Layout layout, Device& device = cpu_device());
 HostTensor to_host(const Tensor& t);
 HostTensor converted(const HostTensor& h, DType to);
 double element(const HostTensor& t, int64_t i);                      // complex ones as pairs

@@ -9,14 +9,12 @@
 //   gradients  in float64 against finite differences along a random direction
 // Kernels of all cases are asked for together before any case runs.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <mutex>
 #include <set>
-#include <thread>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -32,19 +30,6 @@
 namespace phlox::conformance {
 
 namespace {
-
-constexpr double no_tolerance = -1;
-double tolerance_of(DType d) {
-  switch (d) {
-    case DType::f32: case DType::c64: return 2e-5;
-    case DType::f16: return 4e-3;
-    case DType::bf16: return 3e-2;
-    default: return no_tolerance;
-  }
-}
-
-bool is_host_op(const OpInfo& op) { return has(op.op->record.effects, Effects::host_read) && !op.op->record.expand; }
-bool is_random(const OpInfo& op) { return has(op.op->record.effects, Effects::random); }
 
 struct Outcome {
   std::vector<std::string> failures;
@@ -358,16 +343,6 @@ class Runner {
   std::vector<HostTensor> eager_, oracle_;
 };
 
-template <class F>
-void on_threads(int threads, size_t n, F&& f) {
-  std::atomic<size_t> next{0};
-  auto work = [&] { for (size_t i; (i = next++) < n;) f(i); };
-  std::vector<std::thread> pool;
-  for (int t = 1; t < threads; ++t) pool.emplace_back(work);
-  work();
-  for (std::thread& t : pool) t.join();
-}
-
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
@@ -375,32 +350,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 int64_t run_cases(const Options& o) {
   const int threads = o.threads > 0 ? o.threads : int(std::max(1u, std::thread::hardware_concurrency()));
   const double start = now();
-  std::map<const OpInfo*, Samples> samples;
-  std::vector<Case> cases;
-  int64_t failed = 0, sample_count = 0;
-  for (const OpInfo* op : all_ops()) {
-    if (!o.op.empty() && op->schema.full_name() != o.op) continue;
-    Samples& s = samples[op] = samples_of(*op);
-    sample_count += int64_t(s.calls.size());
-    if (s.calls.empty()) { std::printf("%s: no sample\n", op->schema.full_name().c_str()); ++failed; }
-    for (uint32_t k = 0; k < s.calls.size(); ++k) {
-      SampleCall probe(s.calls[k], DType::f32, 1);
-      bool varies = false;
-      for (size_t t = 0; t < probe.varies.size(); ++t) varies |= probe.varies[t];
-      for (DType d : tested_dtypes) {
-        if (!varies && d != DType::f64) continue;  // nothing of it depends on the dtype
-        for (int l = 0; l < layout_count; ++l) {
-          if (probe.tensors.empty() && l) continue;
-          if (l && !s.layouts) continue;
-          // A primitive's sizes are its caller's promise.
-          if (l >= int(Layout::empty) && op->schema.name.starts_with("prim::")) continue;
-          const Case c{op, k, d, Layout(l)};
-          const bool chosen = double(combine(hash_text(c.name()), o.seed) >> 11) < o.fraction * 0x1p53;
-          if (chosen && (o.only.empty() || c.name().find(o.only) != std::string::npos)) cases.push_back(c);
-        }
-      }
-    }
-  }
+  auto [samples, cases, sample_count, failed] = choose_cases(o);
   std::vector<std::unique_ptr<Runner>> runners(cases.size());
   std::vector<std::vector<KernelText>> texts(cases.size());
   on_threads(threads, cases.size(), [&](size_t i) {

@@ -1,4 +1,5 @@
 // usage: conformance [--all] [--fraction F] [--seed N] [--op NAME] [--only TEXT] [--threads N] [--verbose]
+//        conformance --device cuda [the same options] [--seconds S]: status 77 where there is no GPU
 //        conformance --errors [--op NAME] [--verbose]
 //        conformance --random CALLS [--seconds S] [--seed N] [--from CALL] [--op NAME] [--verbose]
 #include <cstdio>
@@ -11,7 +12,7 @@ using namespace phlox::conformance;
 
 int main(int argc, char** argv) {
   Options o;
-  enum { cases, errors, random } what = cases;
+  enum { cases, cuda, errors, random } what = cases;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
     auto next = [&] {
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
     else if (a == "--only") o.only = next();
     else if (a == "--threads") o.threads = int(std::strtol(next(), nullptr, 10));
     else if (a == "--verbose") o.verbose = true;
+    else if (a == "--device") { if (std::string(next()) == "cuda") what = cuda; }
     else if (a == "--errors") what = errors;
     else if (a == "--random") { what = random; o.calls = std::strtoll(next(), nullptr, 10); }
     else if (a == "--seconds") o.seconds = std::strtod(next(), nullptr);
@@ -33,6 +35,6 @@ int main(int argc, char** argv) {
     else { std::fprintf(stderr, "conformance: unknown argument %s\n", a.c_str()); return 2; }
   }
   report_signals();
-  const int64_t failed = what == errors ? run_errors(o) : what == random ? run_random_calls(o) : run_cases(o);
-  return failed ? 1 : 0;
+  const int64_t failed = what == cuda ? run_cuda(o) : what == errors ? run_errors(o) : what == random ? run_random_calls(o) : run_cases(o);
+  return failed < 0 ? 77 : failed ? 1 : 0;
 }

@@ -23,6 +23,7 @@ void now_doing(const std::string& what);
 void report_signals();
 
 int64_t run_cases(const Options& o);
+int64_t run_cuda(const Options& o);      // returns -1 where there is no GPU
 int64_t run_errors(const Options& o);
 int64_t run_random_calls(const Options& o);
 

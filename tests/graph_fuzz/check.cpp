@@ -151,7 +151,7 @@ std::vector<Bits> random_graph_inputs(const Graph& g, uint64_t seed) {
 }
 
 // The elements in memory of the input's own strides.
-static std::vector<char> placed(const Bits& b, const TensorType& type) {
+std::vector<char> placed(const Bits& b, const TensorType& type) {
   const int64_t size = dtype_bytes(b.dtype);
   Ints strides;
   for (Dim d : strides_of(type)) strides.push_back(d.value());
@@ -165,7 +165,7 @@ static std::vector<char> placed(const Bits& b, const TensorType& type) {
   }
   return memory;
 }
-static Bits collected(const char* memory, DType dtype, const Ints& sizes, const TensorType& type) {
+Bits collected(const char* memory, DType dtype, const Ints& sizes, const TensorType& type) {
   Bits b{dtype, sizes, {}};
   const int64_t size = dtype_bytes(dtype);
   Ints strides;

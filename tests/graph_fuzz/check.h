@@ -44,7 +44,20 @@ struct Tally {
 // The first broken promise, in words, or nothing. `jit_eager`: eager kernels are generated code too.
 std::string check_program(const FuzzProgram& p, bool jit_eager, Tally& tally);
 
-std::string check_wide(const TracedProgram& t, const FuzzProgram& p, const std::vector<Bits>& eager, Tally& tally);
+// `f64_too`: also where everything is f64, which the exact interpreter judges otherwise.
+std::string check_wide(const TracedProgram& t, const FuzzProgram& p, const std::vector<Bits>& eager, Tally& tally, bool f64_too = false);
 std::string check_differences(const TracedProgram& t, const FuzzProgram& p, Tally& tally);
+
+// A value in memory with the strides of its type, and back.
+std::vector<char> placed(const Bits& b, const TensorType& type);
+Bits collected(const char* memory, DType dtype, const Ints& sizes, const TensorType& type);
+
+// The programs on a GPU, on several streams; see check_cuda.cpp.
+struct CudaFailure {
+  const FuzzProgram* program;
+  std::string words;
+};
+bool has_gpu();
+std::vector<CudaFailure> check_on_gpu(const std::vector<FuzzProgram>& programs, uint64_t seed, Tally& tally);
 
 }  // namespace phlox::fuzz

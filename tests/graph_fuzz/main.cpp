@@ -1,5 +1,6 @@
 // usage: fuzz_programs [--seed N] [--count N] [--seconds S] [--jit-eager PERCENT]   random programs
 //        fuzz_programs --seed N --graph K [--reduce]                                one of them: shown, and made small
+//        fuzz_programs --device cuda [--seed N] [--count N] [--seconds S]           random programs on several streams of a GPU
 //        fuzz_programs --cases FOLDER | --case FILE                                 graphs that failed once
 // A failure prints the numbers that repeat it. Exit status 1: something failed.
 #include <csignal>
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
   uint64_t seed = 1, count = 2000, first = 0;
-  bool one = false, reduce = false;
+  bool one = false, reduce = false, cuda = false;
   double seconds = 1e9;
   int jit_eager = 8;
   std::string cases, file;
@@ -167,6 +168,35 @@ int run_many(const Options& o) {
   return failed ? 1 : 0;
 }
 
+int run_on_gpu(const Options& o) {
+  if (!has_gpu()) {
+    std::printf("no GPU here\n");
+    return 77;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  Tally tally;
+  size_t failed = 0;
+  constexpr uint64_t batch = 50;
+  for (uint64_t k = o.first; k < o.first + o.count && elapsed() < o.seconds; k += batch) {
+    std::vector<FuzzProgram> programs;
+    for (uint64_t i = k; i < std::min(k + batch, o.first + o.count); ++i) programs.push_back(made(program_seed(o, i)));
+    current_graph = k;
+    for (const CudaFailure& f : check_on_gpu(programs, program_seed(o, k), tally)) {
+      ++failed;
+      std::printf("--seed %llu --graph %llu on the GPU: %s\n", static_cast<unsigned long long>(o.seed),
+                  static_cast<unsigned long long>(k + uint64_t(f.program - programs.data())), f.words.c_str());
+    }
+    std::fflush(stdout);
+    if (failed > 200) break;
+  }
+  std::printf("%lld graphs on the GPU, %zu failed; %.1f s; %lld refused, %lld results against float64 (%lld graphs discontinuous, %lld out of range)\n",
+              static_cast<long long>(tally.graphs), failed, elapsed(), static_cast<long long>(tally.refused),
+              static_cast<long long>(tally.wide_checked), static_cast<long long>(tally.wide_discontinuous),
+              static_cast<long long>(tally.wide_range));
+  return failed ? 1 : 0;
+}
+
 int run(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; ++i) {
@@ -180,6 +210,7 @@ int run(int argc, char** argv) {
     else if (a == "--reduce") o.reduce = true;
     else if (a == "--seconds") o.seconds = double(number());
     else if (a == "--jit-eager") o.jit_eager = int(number());
+    else if (a == "--device") o.cuda = next() == "cuda";
     else if (a == "--cases") o.cases = next();
     else if (a == "--case") o.file = next();
     else { std::fprintf(stderr, "unknown option %s\n", a.c_str()); return 2; }
@@ -188,6 +219,7 @@ int run(int argc, char** argv) {
   current_seed = o.seed;
   if (!o.cases.empty() || !o.file.empty()) return run_cases(o);
   for (int s : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL}) std::signal(s, graph_fuzz_crash);
+  if (o.cuda) return run_on_gpu(o);
   if (o.one) return run_one(o);
   return run_many(o);
 }
