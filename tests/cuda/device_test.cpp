@@ -312,6 +312,7 @@ TEST(Cuda, DISABLED_a_wild_write_is_explained) {
   } catch (const Error& e) {
     std::printf("%s\n", e.what());
     EXPECT_NE(std::string(e.what()).find("context is lost"), std::string::npos);
+    EXPECT_NE(std::string(e.what()).find("k_bad"), std::string::npos);  // the kernel
   }
   EXPECT_THROW(d.synchronize(0), Error);
   void* p = nullptr;

@@ -74,6 +74,8 @@ CudaDevice::CudaDevice(int index)
   Current current(*this);
   read_target();
   create_stream();
+  const char* blocking = std::getenv("PHLOX_CUDA_BLOCKING");
+  blocking_ = blocking && *blocking && std::strcmp(blocking, "0") != 0;
   const char* mode = std::getenv("PHLOX_CUDA_ALLOCATOR");
   memory_ = std::make_unique<CachingAllocator>(
       raw_memory_, AllocatorOptions{.name = cat(id()),
@@ -284,6 +286,7 @@ class CudaModule final : public Module {
   void fill(CudaEntry& e, const std::string& name) {
     const Driver& d = device_.driver();
     e.name = name;
+    e.log_name = launch_log().name(name);
     driver_check(cat("find kernel ", name).c_str(), d.module_function(&e.function, module_, name.c_str()));
     int static_shared = 0;
     driver_check("kernel attribute",
@@ -322,6 +325,9 @@ void CudaDevice::launch(const Launch& l, StreamId stream) {
                             l.shared_bytes, native_stream(stream), parameters, nullptr);
   if (r != success) [[unlikely]]
     driver_failed(cat("launch ", e.name).c_str(), r);
+  log_.log(e.log_name);
+  if (blocking_ && !is_capturing(stream)) [[unlikely]]
+    driver_check(cat("kernel ", e.name).c_str(), driver_.stream_synchronize(native_stream(stream)));
 }
 
 void CudaDevice::raise_shared(const CudaEntry& e, uint32_t bytes) {

@@ -32,6 +32,7 @@
 
 #include "device/cuda/caching_allocator.h"
 #include "device/cuda/driver.h"
+#include "device/cuda/launch_log.h"
 #include "device/cuda/raw_memory.h"
 #include "device/device.h"
 
@@ -43,6 +44,7 @@ struct CudaEntry {
   cuda::Function function = nullptr;
   int32_t words = -1;            // of the parameter block; -1: the driver is too old to tell
   int32_t max_shared_bytes = 0;  // dynamic shared memory that a block may have
+  uint32_t log_name = 0;         // see LaunchLog
   mutable std::atomic<uint32_t> allowed_shared{48 << 10};  // raised on the first launch that needs more
 };
 
@@ -73,6 +75,7 @@ class GraphExec : public Recording {
   Ref<GraphPool> pool_;
   cuda::GraphExecPtr exec_ = nullptr;
   int64_t nodes_ = 0;
+  uint32_t log_name_ = 0;
 };
 
 class CudaDevice final : public Device {
@@ -195,6 +198,8 @@ class CudaDevice final : public Device {
   cuda::Context context_ = nullptr;
   std::string name_;
   int64_t total_memory_ = 0;
+  bool blocking_ = false;  // PHLOX_CUDA_BLOCKING: the host waits for each kernel, so that an error is that of one of them
+  cuda::LaunchLog& log_ = cuda::launch_log();
   Target target_;
   std::unique_ptr<StreamState[]> streams_;
   std::atomic<uint32_t> stream_count_{0};

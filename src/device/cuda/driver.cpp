@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/event.h"
 #include "base/root.h"
+#include "device/cuda/launch_log.h"
 
 namespace phlox::cuda {
 
@@ -79,12 +80,13 @@ void driver_failed(const char* op, Result result) {
     d->error_name(result, &name);
     d->error_string(result, &text);
   }
-  std::string remedy;
-  if (context_lost(result))
+  std::string remedy, got;
+  if (context_lost(result)) {
+    got = cat("a kernel or copy before this call failed; launched last: ", launch_log().last());
     remedy =
-        "a kernel or copy before this call failed and CUDA's context is lost: this process cannot use the "
-        "device "
-        "any more; run under compute-sanitizer to find the access";
+        "CUDA's context is lost: this process cannot use the device any more; PHLOX_CUDA_BLOCKING=1 waits for "
+        "each kernel and so names the one that fails, compute-sanitizer finds the access";
+  }
   else if (result == 209 || result == 222)
     remedy = "the kernel was built for another chip: clear the kernel cache";
   else if (result >= 900 && result <= 908)
@@ -92,6 +94,7 @@ void driver_failed(const char* op, Result result) {
   fail(result == out_of_memory ? ErrorCode::out_of_memory : ErrorCode::device,
        {.op = op,
         .fact = cat("CUDA: ", text ? text : "unknown error", " (", name ? name : "?", ", ", result, ")"),
+        .got = got,
         .remedy = remedy});
 }
 

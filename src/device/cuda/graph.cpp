@@ -128,6 +128,7 @@ void CudaDevice::instantiate(GraphExec& exec, Graph graph, StreamId stream) {
   if (exec.exec_) driver_.graph_exec_destroy(exec.exec_);
   exec.exec_ = made;
   exec.nodes_ = int64_t(nodes);
+  if (!exec.log_name_) exec.log_name_ = launch_log().name(cat("a graph of ", nodes, " nodes"));
 }
 
 Ref<GraphExec> CudaDevice::end_capture(StreamId stream) {
@@ -188,6 +189,8 @@ void CudaDevice::cancel_capture(StreamId stream) noexcept {
 void CudaDevice::launch(GraphExec& graph, StreamId stream) {
   Current current(*this);
   driver_check("launch graph", driver_.graph_launch(graph.exec_, native_stream(stream)));
+  log_.log(graph.log_name_);
+  if (blocking_) driver_check("graph", driver_.stream_synchronize(native_stream(stream)));
 }
 
 void CudaDevice::begin_recording(StreamId stream, const Ref<Recording>& together) {
