@@ -47,7 +47,7 @@ def verdict(r, bar, results):
 def tables(results):
     text = ""
     for name, bench in BENCHES.items():
-        lines = [l for l in bench.lines if (name, l) in results]
+        lines = [l for l in bench.lines if results.get((name, l), {}).get("value") is not None]
         if not lines:
             continue
         text += f"\n### {name}\n\n| line | value | unit | floor | of floor | best peer | its value | ratio | spread | bar | |\n"
