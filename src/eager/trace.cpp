@@ -44,9 +44,15 @@ static Tensor stand_in(Device& device, DType dtype, const Ints& sizes) {
   t->dtype = dtype;
   return t;
 }
+// Strides decide what is a view and what a copy: a stand-in for an argument has the argument's.
+static void set_strides(TensorImpl& t, const Ints& strides) {
+  t.strides = strides;
+  t.contiguous = is_contiguous(t.sizes, strides);
+}
 
 Tensor Tracer::add_input(const Tensor& real) {
   Tensor t = stand_in(real->device(), real->dtype, real->sizes);
+  if (!real->contiguous) set_strides(*t, real->strides);
   t->requires_grad = real->requires_grad;
   learn(t, graph_.add_input(concrete_type(*real)));
   return t;
@@ -354,11 +360,14 @@ bool match(const TensorType& pattern, const TensorType& t, Ints& sizes) {
   return true;
 }
 
-// An argument of a trace that has sizes only.
+// An argument of a trace that has sizes and strides only.
 Tensor of_type(const TensorType& type, Device& device, bool requires_grad) {
   Ints sizes;
   for (Dim d : type.shape) sizes.push_back(d.value());
   Tensor t = stand_in(device, type.dtype, sizes);
+  Ints strides;
+  for (Dim d : type.strides) strides.push_back(d.value());
+  if (!type.strides.empty()) set_strides(*t, strides);
   t->requires_grad = requires_grad;
   return t;
 }

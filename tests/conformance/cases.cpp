@@ -29,7 +29,9 @@ bool is_random(const OpInfo& op) { return has(op.op->record.effects, Effects::ra
 
 Cases choose_cases(const Options& o) {
   Cases r;
+  int number = 0;
   for (const OpInfo* op : all_ops()) {
+    if (number++ % o.parts != o.part) continue;
     if (!o.op.empty() && op->schema.full_name() != o.op) continue;
     Samples& s = r.samples[op] = samples_of(*op);
     r.sample_count += int64_t(s.calls.size());

@@ -1,6 +1,7 @@
-// usage: conformance [--all] [--fraction F] [--seed N] [--op NAME] [--only TEXT] [--threads N] [--verbose]
+// usage: conformance [--all] [--fraction F] [--seed N] [--op NAME] [--only TEXT] [--threads N] [--part K/N] [--verbose]
 //        conformance --device cuda [the same options] [--seconds S]: status 77 where there is no GPU
 //        conformance --errors [--op NAME] [--verbose]
+//   --part 3/40: the ops of the fourth of 40 parts, so that --all can be run in pieces
 //        conformance --random CALLS [--seconds S] [--seed N] [--from CALL] [--op NAME] [--verbose]
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +27,12 @@ int main(int argc, char** argv) {
     else if (a == "--op") o.op = next();
     else if (a == "--only") o.only = next();
     else if (a == "--threads") o.threads = int(std::strtol(next(), nullptr, 10));
+    else if (a == "--part") {
+      char* rest = nullptr;
+      o.part = int(std::strtol(next(), &rest, 10));
+      o.parts = *rest == '/' ? int(std::strtol(rest + 1, nullptr, 10)) : 0;
+      if (o.part < 0 || o.part >= o.parts) { std::fprintf(stderr, "conformance: --part takes K/N with K from 0 to N-1\n"); return 2; }
+    }
     else if (a == "--verbose") o.verbose = true;
     else if (a == "--device") { if (std::string(next()) == "cuda") what = cuda; }
     else if (a == "--errors") what = errors;

@@ -10,6 +10,7 @@ struct Options {
   std::string op;               // only this op, by full name
   std::string only;             // only cases whose name has this in it
   double fraction = 1;          // of the cases, chosen by `seed`
+  int part = 0, parts = 1;      // every parts-th op, from this one on
   uint64_t seed = 1;
   int threads = 0;              // 0: as many as there are processors
   bool verbose = false;

@@ -85,6 +85,26 @@ TEST(Trace, arguments_and_captured_tensors_with_gaps_are_changed_in_place) {
   EXPECT_EQ(values(b), (std::vector<float>{41, 2, 43, 4, 45}));
 }
 
+// A reshape that has to copy copies in the trace as well: what is written to it does not reach the argument.
+TEST(Trace, a_reshape_of_a_transposed_argument_is_a_copy) {
+  const auto step = [](const std::vector<Tensor>& in) {
+    const Arg size = Arg::of_dim(6);
+    const Tensor flat = call1("reshape", {tensor_arg(in[0]), Arg::of_list(std::span(&size, 1))});
+    const Arg args[] = {tensor_arg(flat), Arg::of_real(10)};
+    call_in_place(*find_op("add.Scalar"), args);
+    return std::vector<Tensor>{flat};
+  };
+  const auto transposed = [](const Tensor& t) { return make_view(t, 0, {3, 2}, {1, 3}); };
+  const Tensor a = make({2, 3}, {1, 2, 3, 4, 5, 6}), b = make({2, 3}, {1, 2, 3, 4, 5, 6});
+  auto f = make_ref<CompiledFunction>(step);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(values(f->call({transposed(a)})[0]), (std::vector<float>{11, 14, 12, 15, 13, 16})) << i;
+    EXPECT_EQ(values(a), (std::vector<float>{1, 2, 3, 4, 5, 6})) << i;
+  }
+  EXPECT_EQ(values(f->call({b})[0]), (std::vector<float>{11, 12, 13, 14, 15, 16}));  // this one is a view
+  EXPECT_EQ(values(b), (std::vector<float>{11, 12, 13, 14, 15, 16}));
+}
+
 TEST(Trace, a_scatter_into_a_tensor_with_gaps_begins_with_its_elements) {
   const Tensor x = every_second(make({5}, {1, 2, 3, 4, 5}));
   const Tensor index = call1("to.dtype", {tensor_arg(make({1}, {1})), Arg::of_dtype(DType::i64)});
