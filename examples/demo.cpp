@@ -4,7 +4,9 @@
 #include "train_text.hpp"
 
 int main(int argc, char** argv) try {
-  const examples::Arguments a(argc, argv);
+  const examples::Arguments a(argc, argv,
+                              "usage: demo [--quick] [--device DEVICE] [--svg FILE]\n"
+                              "Trains an image and a text model, eager and compiled. DEVICE: cpu, cuda or cuda:1.");
   const bool quick = a.has("--quick");
   const examples::Clock clock;
   examples::ImageOptions images;

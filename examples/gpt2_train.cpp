@@ -44,7 +44,10 @@ std::vector<int64_t> tokens_of(const std::string& file, int64_t vocabulary) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const examples::Arguments a(argc, argv);
+  const examples::Arguments a(argc, argv,
+                              "usage: gpt2_train [--layers N] [--batch N] [--length N] [--steps N] [--lr X] [--device DEVICE]\n"
+                              "                  [--text FILE] [--prepare] [--trace FILE]\n"
+                              "Trains GPT-2 on the bytes of a text; --prepare compiles the step and stops.");
   const phlox::Device device(a.text("--device", phlox::cuda_is_available() ? "cuda" : "cpu"));
   examples::Gpt2Shape shape;
   shape.layers = a.number<int64_t>("--layers", 12);

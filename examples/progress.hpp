@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -64,37 +65,60 @@ inline std::string rate(double amount, double seconds, const char* unit) {
   return text;
 }
 
-// --name or --name=value (or --name value) on the command line.
+// --name or --name=value (or --name value) on the command line. The usage text says which options there are:
+// "[--quick]" takes nothing, "[--steps N]" a value. What it does not name ends the program, --help prints it.
 class Arguments {
  public:
-  Arguments(int n, char** v) : n_(n), v_(v) {}
+  Arguments(int n, char** v, const char* usage) : n_(n), v_(v), usage_(usage) {
+    for (int i = 1; i < n_; ++i) {
+      const std::string given = v_[i], name = given.substr(0, given.find('='));
+      if (name == "--help" || name == "-h") {
+        std::printf("%s\n", usage_.c_str());
+        std::exit(0);
+      }
+      const bool value = has_value(name);
+      if (!value && usage_.find("[" + name + "]") == std::string::npos) wrong("unknown option '" + name + "'");
+      if (!value && given != name) wrong(name + " takes no value");
+      if (value && given == name && (++i >= n_ || !std::strncmp(v_[i], "--", 2))) wrong(name + " needs a value");
+    }
+  }
   bool has(const char* name) const { return find(name) > 0; }
   std::string text(const char* name, const std::string& otherwise) const {
     const int i = find(name);
     if (!i) return otherwise;
     const char* equals = std::strchr(v_[i], '=');
-    return equals ? equals + 1 : i + 1 < n_ ? v_[i + 1] : otherwise;
+    return equals ? equals + 1 : v_[i + 1];
   }
   template <class T>
   T number(const char* name, T otherwise) const {
     const std::string t = text(name, "");
+    if (!has(name)) return otherwise;
     T value = otherwise;
-    if (!t.empty() && std::from_chars(t.data(), t.data() + t.size(), value).ec != std::errc()) {
-      std::fprintf(stderr, "%s takes a number, not '%s'\n", name, t.c_str());
-      std::exit(2);
-    }
+    const auto read = std::from_chars(t.data(), t.data() + t.size(), value);
+    if (read.ec != std::errc() || read.ptr != t.data() + t.size())
+      wrong(std::string(name) + " takes a number, not '" + t + "'");
     return value;
   }
 
  private:
+  bool has_value(const std::string& name) const {
+    return usage_.find("[" + name + " ") != std::string::npos;
+  }
+  [[noreturn]] void wrong(const std::string& what) const {
+    std::fprintf(stderr, "%s\n%s\n", what.c_str(), usage_.c_str());
+    std::exit(2);
+  }
   int find(const char* name) const {
     const size_t n = std::strlen(name);
-    for (int i = 1; i < n_; ++i)
+    for (int i = 1; i < n_; ++i) {
       if (!std::strncmp(v_[i], name, n) && (v_[i][n] == 0 || v_[i][n] == '=')) return i;
+      if (!std::strchr(v_[i], '=') && has_value(v_[i])) ++i;
+    }
     return 0;
   }
   int n_;
   char** v_;
+  std::string usage_;
 };
 
 // The sum of all numbers that follow "key": in a JSON text.

@@ -3,7 +3,10 @@
 #include "train_images.hpp"
 
 int main(int argc, char** argv) try {
-  const examples::Arguments a(argc, argv);
+  const examples::Arguments a(argc, argv,
+                              "usage: train_images [--quick] [--epochs N] [--steps N] [--eager-steps N] [--batch N] [--lr X] [--seed N]\n"
+                              "                    [--device DEVICE] [--data FOLDER] [--save FILE]\n"
+                              "Trains a CNN on Fashion-MNIST: some steps eager, the rest compiled.");
   examples::ImageOptions o;
   if (a.has("--quick")) o.max_steps = 60, o.eager_steps = 20, o.test_images = 1000;
   o.epochs = a.number("--epochs", o.epochs);

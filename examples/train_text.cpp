@@ -4,7 +4,10 @@
 #include "train_text.hpp"
 
 int main(int argc, char** argv) try {
-  const examples::Arguments a(argc, argv);
+  const examples::Arguments a(argc, argv,
+                              "usage: train_text [--quick] [--steps N] [--stop N] [--eager-steps N] [--batch N] [--lr X] [--seed N]\n"
+                              "                  [--device DEVICE] [--text FILE] [--save FILE] [--resume] [--generate N]\n"
+                              "Trains a byte-level GPT on a text; --resume continues what --save kept.");
   examples::TextOptions o;
   if (a.has("--quick")) o.steps = 20, o.held_out_batches = 2, o.generate = 40;
   o.resume = a.has("--resume");

@@ -2,6 +2,8 @@
 // take back, and what files hold. Invariant: names are unique. Tensors are shared, not copied: a saved state
 // that must not move with training is made with clone().
 #pragma once
+#include <unordered_map>
+
 #include "phlox/autograd.hpp"
 
 namespace phlox {
@@ -21,9 +23,8 @@ class StateDict {
   const Item& operator[](size_t i) const { return items_[i]; }
 
   const Tensor* find(std::string_view name) const {
-    for (const Item& i : items_)
-      if (i.first == name) return &i.second;
-    return nullptr;
+    const auto it = index_.find(std::string(name));
+    return it == index_.end() ? nullptr : &items_[it->second].second;
   }
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   const Tensor& at(std::string_view name) const {
@@ -34,12 +35,11 @@ class StateDict {
   const Tensor& operator[](std::string_view name) const { return at(name); }
   const Tensor& operator[](const char* name) const { return at(name); }
   void set(std::string name, Tensor t) {
-    for (Item& i : items_)
-      if (i.first == name) {
-        i.second = std::move(t);
-        return;
-      }
-    items_.emplace_back(std::move(name), std::move(t));
+    const auto [it, fresh] = index_.try_emplace(name, items_.size());
+    if (fresh)
+      items_.emplace_back(std::move(name), std::move(t));
+    else
+      items_[it->second].second = std::move(t);
   }
   // Everything of `other`, with `prefix` before its names.
   void merge(const StateDict& other, const std::string& prefix = {}) {
@@ -50,18 +50,19 @@ class StateDict {
     StateDict r;
     for (const Item& i : items_)
       if (std::string_view(i.first).substr(0, prefix.size()) == prefix)
-        r.items_.emplace_back(i.first.substr(prefix.size()), i.second);
+        r.set(i.first.substr(prefix.size()), i.second);
     return r;
   }
   StateDict clone() const {
     const NoGrad guard;
     StateDict r;
-    for (const Item& i : items_) r.items_.emplace_back(i.first, i.second.detach().clone());
+    for (const Item& i : items_) r.set(i.first, i.second.detach().clone());
     return r;
   }
 
  private:
   std::vector<Item> items_;
+  std::unordered_map<std::string, size_t> index_;  // by name: where in items_
 };
 
 namespace detail {

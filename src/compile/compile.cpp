@@ -27,6 +27,7 @@
 #include "ops/decompose.h"
 #include "ops/fuse.h"
 #include "ops/host_args.h"
+#include "program/verify.h"
 
 namespace phlox {
 
@@ -229,6 +230,7 @@ class Planner {
     }
     for (auto& [v, unused] : aliased_) last_reader_[v] = int(p.groups.size());  // copied at the end
     for (const DonatedCopy& c : donated_copies_) last_reader_[c.v] = int(p.groups.size());
+    for (auto& [v, unused] : donated_to_) last_reader_[v] = int(p.groups.size());  // as well, where it cannot be written in place
   }
 
   void add_step(Program::Step s, size_t only_read = 0) {
@@ -396,6 +398,7 @@ class Planner {
 
   // Attention that a provider runs whole: claim() has asked it.
   bool add_attention(const Node& n, const std::vector<bool>& is_buffer) {
+    if (target_.kind == DeviceKind::cpu) return false;
     const bool backward = n.op->schema.name == "prim::flash_backward";
     if (!backward && n.op->schema.name != "prim::flash") return false;
     const size_t q = backward ? 1 : 0;
@@ -604,9 +607,15 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     dump("simplify", g);
   }
   const Partition p = partition(g, options, target);
+  if (options.verify > 0)
+    checked("partition", [&] {
+      const std::string defect = partition_defect(g, p);
+      PHLOX_CHECK(defect.empty(), defect);
+    });
   passed("partition");
   Planner planner(g, graph, target, options);
   Ref<Program> program = planner.run(p);
+  if (options.verify > 0) checked("plan", [&] { verify_program(*program); });
   passed("lower and plan");
   dump("program", *program);
   if (report) {

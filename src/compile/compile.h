@@ -7,6 +7,7 @@
 //   plan        buffers, lifetimes, steps
 #pragma once
 #include <optional>
+#include <string>
 
 #include "compile/passes.h"
 #include "graph/graph.h"
@@ -55,5 +56,8 @@ struct EvenOperand {
 };
 std::optional<EvenOperand> even_operand(const Graph& g, GraphValue v, const std::vector<bool>& is_buffer);
 Partition partition(const Graph& g, const CompileOptions& options, const Target& target);
+// What is wrong with a partition, or nothing: each group reads values that earlier groups gave memory, each value is
+// computed once, and the outputs are among them.
+std::string partition_defect(const Graph& g, const Partition& p);
 
 }  // namespace phlox

@@ -138,7 +138,9 @@ class Partitioner {
   }
 
   // Providers that take operands as they lie in memory, when their rows do so evenly.
-  static bool reads_views(const Node& n) { return n.op->schema.name == "prim::flash" || n.op->schema.name == "prim::flash_backward"; }
+  bool reads_views(const Node& n) const {
+    return gpu() && (n.op->schema.name == "prim::flash" || n.op->schema.name == "prim::flash_backward");
+  }
   bool even_rows(GraphValue v) const {
     std::vector<bool> buffers = forced_;
     buffers[v] = false;
@@ -320,7 +322,8 @@ class Partitioner {
       home = uint32_t(clusters_.size());
       Cluster c;
       c.full = d.full;
-      c.alone = kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external || !fuse_;
+      // A domain without points says nothing about its axes: all such are equal, whatever belongs together.
+      c.alone = kind_[n] == NodeKind::alone || kind_[n] == NodeKind::external || !fuse_ || d.full.is(0);
       clusters_.push_back(c);
     }
     take(clusters_[home], d);

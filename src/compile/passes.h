@@ -1,7 +1,8 @@
 // The compiler's passes by name. Those that only make programs better can be switched off, one by one, to find the one that
 // breaks a program: by PHLOX_PASSES=-simplify,-fuse (or -all), or in CompileOptions. A pass that is off says so in an event.
 //
-// PHLOX_VERIFY sets how much is checked between passes: 0 nothing, 1 graphs, 2 loops and kernels as well. A defect is an
+// PHLOX_VERIFY sets how much is checked between passes: 0 nothing, 1 graphs, the partition and the program, 2 loops and
+// kernels as well (the tests' setting). A defect is an
 // InternalError that names the pass that made it.
 #pragma once
 #include <cstdint>

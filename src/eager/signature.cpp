@@ -231,43 +231,91 @@ class SignatureWriter {
   int next_stride_ = 0, next_int_ = 0;
 };
 
+constexpr size_t most_signatures = 4096;
+
+// Kinds of calls by the hash of their key. One that is found is marked; when the table is full, marks are taken away in
+// the order of arrival, and what has none is forgotten.
 struct Table {
+  struct Kept {
+    SmallVector<uint64_t, 48> words;
+    Ref<Signature> signature;
+    std::atomic<bool> used{true};
+  };
   std::shared_mutex mutex;
-  struct Entry { SmallVector<uint64_t, 48> words; std::vector<Ref<Signature>> signatures; };
-  std::unordered_map<uint64_t, std::vector<Entry>> map;
+  std::unordered_multimap<uint64_t, std::unique_ptr<Kept>> map;
+  std::deque<std::pair<uint64_t, const Kept*>> order;  // oldest first
+
+  Ref<Signature> find(uint64_t hash, const CallKey& key) {
+    for (auto [it, end] = map.equal_range(hash); it != end; ++it) {
+      Kept& k = *it->second;
+      if (k.words != key.words || !(k.signature->env.guards().empty() || k.signature->env.guards_hold(key.symbols))) continue;
+      if (!k.used.load(std::memory_order_relaxed)) k.used.store(true, std::memory_order_relaxed);
+      return k.signature;
+    }
+    return nullptr;
+  }
+  size_t variants(uint64_t hash, const CallKey& key) const {
+    size_t n = 0;
+    for (auto [it, end] = map.equal_range(hash); it != end; ++it) n += it->second->words == key.words;
+    return n;
+  }
+  void add(uint64_t hash, const CallKey& key, Ref<Signature> s) {
+    auto kept = std::make_unique<Kept>();
+    kept->words = key.words;
+    kept->signature = std::move(s);
+    order.push_back({hash, kept.get()});
+    map.emplace(hash, std::move(kept));
+  }
+  // Down to three quarters. What is forgotten is freed by the caller, without the lock.
+  std::vector<std::unique_ptr<Kept>> evict() {
+    std::vector<std::unique_ptr<Kept>> gone;
+    while (order.size() > most_signatures * 3 / 4) {
+      const auto [hash, oldest] = order.front();
+      order.pop_front();
+      auto it = map.equal_range(hash).first;
+      while (it->second.get() != oldest) ++it;
+      if (it->second->used.exchange(false, std::memory_order_relaxed)) {
+        order.push_back({hash, oldest});
+        continue;
+      }
+      gone.push_back(std::move(it->second));
+      map.erase(it);
+    }
+    return gone;
+  }
 };
 Table& table() { return root_object<Table>(); }
 
-Ref<Signature> look_up(Table& t, uint64_t hash, const CallKey& key) {
-  auto it = t.map.find(hash);
-  if (it == t.map.end()) return nullptr;
-  for (Table::Entry& e : it->second)
-    if (e.words == key.words)
-      for (auto& s : e.signatures)
-        if (s->env.guards().empty() || s->env.guards_hold(key.symbols)) return s;
-  return nullptr;
-}
-
 }  // namespace
+
+size_t signature_limit() { return most_signatures; }
+size_t signature_count() {
+  Table& t = table();
+  std::shared_lock lock(t.mutex);
+  return t.order.size();
+}
 
 Ref<Signature> find_signature(const OpInfo& op, std::span<const Arg> args, const CallKey& key) {
   Table& t = table();
   const uint64_t hash = key.hash();
   {
     std::shared_lock lock(t.mutex);
-    if (Ref<Signature> s = look_up(t, hash, key)) return s;
+    if (Ref<Signature> s = t.find(hash, key)) return s;
   }
   Ref<Signature> made = SignatureWriter(op, args, key).write();
-  std::unique_lock lock(t.mutex);
-  if (Ref<Signature> s = look_up(t, hash, key)) return s;
-  auto& entries = t.map[hash];
-  for (Table::Entry& e : entries)
-    if (e.words == key.words) {
-      emit_event(EventKind::recompile, made->name, cat("variant ", e.signatures.size() + 1, ": sizes answer a question differently"));
-      e.signatures.push_back(made);
-      return made;
-    }
-  entries.push_back({key.words, {made}});
+  size_t variants = 0;
+  std::vector<std::unique_ptr<Table::Kept>> gone;
+  {
+    std::unique_lock lock(t.mutex);
+    if (Ref<Signature> s = t.find(hash, key)) return s;
+    variants = t.variants(hash, key);
+    t.add(hash, key, made);
+    if (t.order.size() > most_signatures) gone = t.evict();
+  }
+  if (variants) emit_event(EventKind::recompile, made->name, cat("variant ", variants + 1, ": sizes answer a question differently"));
+  if (!gone.empty())
+    emit_event(EventKind::cache, "eager calls", cat(gone.size(), " kinds of calls are forgotten: more than ", most_signatures,
+                                                    " were made; asked for again, they are planned again"));
   return made;
 }
 

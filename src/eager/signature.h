@@ -69,7 +69,11 @@ struct Signature : RefCounted {
 };
 
 CallKey make_key(const OpInfo& op, std::span<const Arg> args);
+// Remembered are at most signature_limit() kinds of calls: beyond that, those that were not asked for lately go, with an
+// event. Whoever holds one of them keeps it; asked for again, it is made again.
 Ref<Signature> find_signature(const OpInfo& op, std::span<const Arg> args, const CallKey& key);
+size_t signature_limit();
+size_t signature_count();
 Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env);
 
 // Compiles and loads a program's kernels; those that cannot be had now stay interpreted, with an event.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <cstring>
 #include <string_view>
 #include <shared_mutex>
@@ -74,6 +75,26 @@ void lay_out(const Program& p, std::span<const int64_t> bytes, std::vector<int64
   }
 }
 
+// Temporaries that live at the same time lie apart. The steps are walked once, with the places that are taken.
+void check_layout(const Program& p, std::span<const int64_t> bytes, std::span<const int64_t> offset) {
+  std::vector<std::vector<uint32_t>> begins(p.steps.size()), ends(p.steps.size());
+  for (uint32_t b = 0; b < p.buffers.size(); ++b) {
+    if (offset[b] < 0) continue;
+    begins[p.buffers[b].first_step].push_back(b);
+    ends[p.buffers[b].last_step].push_back(b);
+  }
+  std::map<int64_t, int64_t> taken;  // begin, end
+  for (size_t step = 0; step < p.steps.size(); ++step) {
+    for (uint32_t b : begins[step]) {
+      const auto next = taken.lower_bound(offset[b]);
+      const bool free = (next == taken.end() || next->first >= offset[b] + bytes[b]) && (next == taken.begin() || std::prev(next)->second <= offset[b]);
+      PHLOX_CHECK(free, "the memory plan puts buffer ", b, " where another one lives at step ", step);
+      taken[offset[b]] = offset[b] + bytes[b];
+    }
+    for (uint32_t b : ends[step]) taken.erase(offset[b]);
+  }
+}
+
 // A piece of work should take at least a few microseconds.
 int64_t grain_of(const Program::Kernel& k) { return std::max<int64_t>(1, int64_t(4000 / std::max(k.item_cost, 1.0))); }
 
@@ -138,6 +159,7 @@ std::unique_ptr<Executable::Plan> Executable::make_plan(const Ints& symbols) con
   for (size_t b = 0; b < p.buffers.size(); ++b)
     if (p.buffers[b].kind == Program::Buffer::Kind::temp) bytes[b] = std::max<int64_t>(evaluate(p.buffers[b].bytes, symbols), 0);
   lay_out(p, bytes, plan->temp_offset, plan->temp_bytes);
+  if (plan->temp_bytes > 0) check_layout(p, bytes, plan->temp_offset);
   plan->empty.resize(p.buffers.size());
   bool any_empty = false;
   for (size_t b = 0; b < p.buffers.size(); ++b) {

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <complex>
 
+#include "base/event.h"
 #include "eager/call.h"
+#include "eager/interpret_kernels.h"
 #include "ops/registry.h"
 
 namespace phlox {
@@ -104,6 +106,36 @@ TEST(Eager, complex_products_at_several_lengths) {
       EXPECT_NEAR(pg[2 * i + 1], others.imag(), 1e-4) << n;
     }
   }
+}
+
+// Each size of a dimension that is not symbolic to the op is a kind of call of its own. Old kinds go, and what still uses
+// them (a recorded gradient, a view) keeps them.
+TEST(Eager, kinds_of_calls_are_forgotten_at_a_limit) {
+  const InterpretKernels interpreted;
+  Tensor x = make({2, 3}, {1, 2, 3, 4, 5, 6});
+  x->requires_grad = true;
+  const Tensor y = mul(x, x);
+  const Tensor view = call1("transpose.int", {tensor_arg(x), Arg::of_dim(0), Arg::of_dim(1)});
+  const Tensor plain = make({2, 3}, {1, 2, 3, 4, 5, 6});
+  const auto shifted = [&](int64_t by) {  // which elements are rolled is static
+    const Arg shifts[] = {Arg::of_dim(by)}, dims[] = {Arg::of_dim(1)};
+    return call1("roll", {tensor_arg(plain), Arg::of_list(shifts), Arg::of_list(dims)});
+  };
+  const size_t limit = signature_limit();
+  for (int64_t k = 0; k < int64_t(limit) + 200; ++k) {
+    shifted(-k);
+    ASSERT_LE(signature_count(), limit);
+  }
+  EXPECT_GE(signature_count(), limit / 2);
+  bool told = false;
+  for (const Event& e : recent_events()) told |= e.kind == EventKind::cache && e.subject == "eager calls";
+  EXPECT_TRUE(told);
+  EXPECT_EQ(values(shifted(-4)), (std::vector<float>{2, 3, 1, 5, 6, 4}));
+  run_backward({y}, {make({2, 3}, {1, 1, 1, 1, 1, 1})}, false, false, nullptr);
+  EXPECT_EQ(values(find_autograd_extra(*x)->grad), (std::vector<float>{2, 4, 6, 8, 10, 12}));
+  const Tensor z = call1("sum", {tensor_arg(view)});
+  run_backward({z}, {full_tensor(cpu_device(), DType::f32, {}, 1)}, false, false, nullptr);
+  EXPECT_EQ(values(find_autograd_extra(*x)->grad), (std::vector<float>{3, 5, 7, 9, 11, 13}));
 }
 
 }  // namespace

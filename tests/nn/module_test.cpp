@@ -41,6 +41,29 @@ TEST(Module, names_are_paths_in_order_of_registration) {
   EXPECT_EQ(m.num_parameters(), 1 + 6 + 3 + 12 + 4 + 4 + 4);
 }
 
+TEST(StateDict, names_are_found_in_large_and_changed_states) {
+  StateDict d;
+  const Tensor one = ones({1}), two = zeros({1});
+  constexpr size_t many = 20000;
+  for (size_t i = 0; i < many; ++i) d.set("t" + std::to_string(i), one);
+  for (size_t i = 0; i < many; i += 2) d.set("t" + std::to_string(i), two);  // in its place
+  ASSERT_EQ(d.size(), many);
+  EXPECT_EQ(d[5].first, "t5");
+  EXPECT_TRUE(d["t4"].is_same(two));
+  EXPECT_TRUE(d["t19999"].is_same(one));
+  EXPECT_EQ(d.find("t20000"), nullptr);
+  EXPECT_THROW(d.at("u"), Error);
+
+  StateDict copy = d;
+  d.set("u", one);
+  EXPECT_FALSE(copy.contains("u"));
+  const StateDict part = copy.section("t1999");
+  EXPECT_EQ(part.size(), 11u);
+  EXPECT_TRUE(part.contains("9") && part.contains(""));
+  StateDict moved = std::move(copy);
+  EXPECT_TRUE(moved["t0"].is_same(two));
+}
+
 TEST(Module, a_moved_module_keeps_its_parts) {
   Outer first;
   const Tensor x = make({1, 2, 3, 4}, {2, 2});

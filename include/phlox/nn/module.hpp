@@ -15,6 +15,7 @@
 // after registration. Refuses: names that are empty, contain a dot or are taken.
 #pragma once
 #include <memory>
+#include <unordered_set>
 
 #include "phlox/state_dict.hpp"
 
@@ -96,15 +97,19 @@ class Module {
   // --- what is in it. Every tensor once, however many names it has.
   StateDict named_parameters(const std::string& prefix = {}) const {
     StateDict all;
+    Known known;
     visit(prefix, [&](const Module& m, const std::string& path) {
-      for (const auto& [name, t] : m.parameters_) add_once(all, path + name, t);
+      for (const auto& [name, t] : m.parameters_)
+        if (known.insert(t.handle()).second) all.set(path + name, t);
     });
     return all;
   }
   StateDict named_buffers(const std::string& prefix = {}) const {
     StateDict all;
+    Known known;
     visit(prefix, [&](const Module& m, const std::string& path) {
-      for (const Buffer& b : m.buffers_) add_once(all, path + b.name, b.tensor);
+      for (const Buffer& b : m.buffers_)
+        if (known.insert(b.tensor.handle()).second) all.set(path + b.name, b.tensor);
     });
     return all;
   }
@@ -175,16 +180,12 @@ class Module {
     std::string name;
     Module* module;
   };
+  using Known = std::unordered_set<const void*>;  // tensors met before
 
   template <class F>
   void visit(const std::string& prefix, const F& f) const {
     f(*this, prefix);
     for (const Child& c : children_) c.module->visit(prefix + c.name + ".", f);
-  }
-  static void add_once(StateDict& all, std::string name, const Tensor& t) {
-    for (const auto& [other, known] : all)
-      if (known.is_same(t)) return;
-    all.set(std::move(name), t);
   }
   static std::vector<Tensor> tensors(const StateDict& d) {
     std::vector<Tensor> r;
