@@ -88,4 +88,14 @@ class Claimer {
 bool has_claimable(const Graph& g) { return std::any_of(g.nodes().begin(), g.nodes().end(), is_attention); }
 Graph claim(const Graph& g, const Target& target) { return Claimer(g, target).run(); }
 
+bool runs_whole(const Graph& g, const Node& n, const Target& target) {
+  const bool backward = n.op->schema.name == "prim::flash_backward";
+  if (!backward && n.op->schema.name != "prim::flash") return false;
+  const size_t q = backward ? 1 : 0;
+  std::string refusal;
+  return g.type(n.args[q].value).rank() == 4 && g.type(n.args[q].value).shape[3].is_const() &&
+         provides_attention(g.type(n.args[q].value), g.type(n.args[q + 1].value), g.type(n.args[q + 2].value),
+                            n.args[n.args.size() - 1].bits != 0, target, refusal);
+}
+
 }  // namespace phlox

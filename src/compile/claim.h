@@ -10,4 +10,8 @@ namespace phlox {
 bool has_claimable(const Graph& g);
 Graph claim(const Graph& g, const Target& target);
 
+// Whether this is a call of attention as a whole that a provider's kernel runs. A call made by hand may be one that no
+// kernel takes: it is an extern like others.
+bool runs_whole(const Graph& g, const Node& n, const Target& target);
+
 }  // namespace phlox

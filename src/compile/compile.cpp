@@ -398,9 +398,8 @@ class Planner {
 
   // Attention that a provider runs whole: claim() has asked it.
   bool add_attention(const Node& n, const std::vector<bool>& is_buffer) {
-    if (target_.kind == DeviceKind::cpu) return false;
+    if (!runs_whole(g_, n, target_)) return false;
     const bool backward = n.op->schema.name == "prim::flash_backward";
-    if (!backward && n.op->schema.name != "prim::flash") return false;
     const size_t q = backward ? 1 : 0;
     Program::Step s;
     s.kind = Program::Step::Kind::launch;

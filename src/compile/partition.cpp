@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/event.h"
+#include "compile/claim.h"
 #include "compile/collapse.h"
 #include "compile/compile.h"
 #include "ops/fuse.h"
@@ -138,9 +139,7 @@ class Partitioner {
   }
 
   // Providers that take operands as they lie in memory, when their rows do so evenly.
-  bool reads_views(const Node& n) const {
-    return gpu() && (n.op->schema.name == "prim::flash" || n.op->schema.name == "prim::flash_backward");
-  }
+  bool reads_views(const Node& n) const { return runs_whole(g_, n, target_); }
   bool even_rows(GraphValue v) const {
     std::vector<bool> buffers = forced_;
     buffers[v] = false;
