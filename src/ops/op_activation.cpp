@@ -101,6 +101,18 @@ static constexpr Op op_selu{{
     .sample = samples,
 }};
 
+// The derivative is one value made of x alone, so that a compiled step may store it instead of its parts.
+static void gelu_gradient(Vjp& v) {
+  const Val x = v.in(0);
+  if (v.args().s(1) == "none") {
+    const Val density = exp_val(x * x * -0.5) * (1 / std::sqrt(2 * M_PI));
+    return v.set(0, v.grad() * (map(Scalar::normal_cdf, x) + x * density));
+  }
+  const double c = std::sqrt(2 / M_PI);
+  const Val t = map(Scalar::tanh, (x + x * x * x * 0.044715) * c);
+  const Val slope = (x * x * (3 * 0.044715) + 1.0) * c;
+  v.set(0, v.grad() * ((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * slope));
+}
 static constexpr Op op_gelu{{
     .schema = "gelu(Tensor self, *, str approximate='none') -> Tensor",
     .doc = "self * Phi(self), Phi the normal distribution; approximate='tanh' uses the tanh formula.",
@@ -112,6 +124,7 @@ static constexpr Op op_gelu{{
       const Val inner = (x + x * x * x * 0.044715) * std::sqrt(2 / M_PI);
       return {x * 0.5 * (map(Scalar::tanh, inner) + 1.0)};
     },
+    .vjp = gelu_gradient,
     .forms = Forms::both,
     .sample = samples,
 }};
