@@ -435,25 +435,39 @@ class Partitioner {
   // On a GPU sums over the rows of a matrix are a kernel of their own where nothing else of the cluster reads them: the
   // maps beside them then run at the full width of memory.
   void set_column_sums_apart(uint32_t index) {
-    const Cluster& c = clusters_[index];
-    if (c.merged_into != ~0u || c.alone || !c.has_row) return;
-    if (std::find(c.reduced.begin(), c.reduced.end(), c.reduced_rank - 1) != c.reduced.end()) return;
     std::vector<NodeId> sums;
     bool stores_maps = false;
+    if (column_sums(index, sums, stores_maps) && stores_maps) apart_.insert(apart_.end(), sums.begin(), sums.end());
+  }
+  // Whether the reductions of a cluster are such sums, and which; stores_maps: whether the cluster stores maps as well.
+  bool column_sums(uint32_t index, std::vector<NodeId>& sums, bool& stores_maps) const {
+    const Cluster& c = clusters_[index];
+    if (c.merged_into != ~0u || c.alone || !c.has_row) return false;
+    if (std::find(c.reduced.begin(), c.reduced.end(), c.reduced_rank - 1) != c.reduced.end()) return false;
     for (NodeId n : c.nodes) {
       const GraphValue v = g_.node(n).results[0];
       if (kind_[n] != NodeKind::reduce) {
         // What is stored for each sum would wait for it.
-        if (buffer_[v] && g_.type(v).numel() != c.full) return;
+        if (buffer_[v] && g_.type(v).numel() != c.full) return false;
         stores_maps |= buffer_[v];
         continue;
       }
-      if (!buffer_[v]) return;
+      if (!buffer_[v]) return false;
       for (NodeId user : users_[v])
-        if (root(cluster_[user]) == index && g_.type(g_.node(user).results[0]).numel() != c.row) return;
+        if (root(cluster_[user]) == index && g_.type(g_.node(user).results[0]).numel() != c.row) return false;
       sums.push_back(n);
     }
-    if (stores_maps) apart_.insert(apart_.end(), sums.begin(), sums.end());
+    return true;
+  }
+  // The same where the maps are to be the epilogue of a product: every sum is of stored values.
+  bool sums_of_stored(uint32_t index, std::vector<NodeId>& sums) const {
+    bool stores_maps = false;
+    if (!column_sums(index, sums, stores_maps)) return false;
+    return std::all_of(sums.begin(), sums.end(), [&](NodeId n) {
+      bool stored = true;
+      producers(n, [&](GraphValue v) { stored &= buffer_[v] && (!computing(v) || kind_[g_.value(v).node] == NodeKind::map); });
+      return stored;
+    });
   }
 
   // Several values that leave a cluster are often cheap functions of one inside it: storing that one is less memory.
@@ -608,8 +622,8 @@ class Partitioner {
     }
   }
 
-  // The first cluster of maps over the contraction's points that reads it takes it in. Its result stays a buffer where
-  // somebody else needs it: then the kernel stores it too.
+  // The first cluster of maps over the contraction's points that reads it takes it in; sums over its rows then read what
+  // it stored. Its result stays a buffer where somebody else needs it: then the kernel stores it too.
   void join_epilogue(NodeId n) {
     const GraphValue v = g_.node(n).results[0];
     const uint32_t own = root(cluster_[n]);
@@ -620,15 +634,20 @@ class Partitioner {
     const bool output = std::find(g_.outputs().begin(), g_.outputs().end(), v) != g_.outputs().end();
     for (uint32_t c : readers) {
       Cluster& to = clusters_[c];
-      if (c == own || to.alone || to.has_row || to.full != clusters_[own].full || between(own, c) || reads_stored(to, own)) continue;
+      std::vector<NodeId> sums;
+      if (c == own || to.alone || to.full != clusters_[own].full || between(own, c) || reads_stored(to, own)) continue;
+      if (to.has_row && !sums_of_stored(c, sums)) continue;
       const bool kept = output || readers.size() > 1;
       buffer_[v] = kept;
-      std::vector<GraphValue> outputs = group_outputs(to);
+      std::vector<GraphValue> outputs;
+      for (GraphValue o : group_outputs(to))
+        if (std::find(sums.begin(), sums.end(), g_.value(o).node) == sums.end()) outputs.push_back(o);
       if (kept) outputs.push_back(v);
       std::vector<bool> read = buffer_;
       for (GraphValue o : outputs) read[o] = false;
       const auto& [taken, refusal] = taken_by_provider(fuse_loop(g_, outputs, read).loop);
       if (taken) {
+        apart_.insert(apart_.end(), sums.begin(), sums.end());
         to.nodes.insert(std::lower_bound(to.nodes.begin(), to.nodes.end(), n), n);
         absorb(c, own);
         return;

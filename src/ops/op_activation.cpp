@@ -1,6 +1,7 @@
 // Activation functions. Derivatives at kinks are ATen's: which side of a `where` a point falls on decides.
 #include <cmath>
 
+#include "ops/complex.h"
 #include "ops/composite.h"
 
 namespace phlox {
@@ -111,11 +112,12 @@ static void gelu_gradient(Vjp& v) {
   const double c = std::sqrt(2 / M_PI);
   const Val t = map(Scalar::tanh, (x + x * x * x * 0.044715) * c);
   const Val slope = (x * x * (3 * 0.044715) + 1.0) * c;
-  v.set(0, v.grad() * ((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * slope));
+  v.set(0, v.grad() * conj((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * slope));
 }
 static constexpr Op op_gelu{{
     .schema = "gelu(Tensor self, *, str approximate='none') -> Tensor",
     .doc = "self * Phi(self), Phi the normal distribution; approximate='tanh' uses the tanh formula.",
+    .type = type_by_expand,
     .expand = [](const Args& a) -> Vals {
       const Val x = a[0];
       require_float(a, x, "self");
