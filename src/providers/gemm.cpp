@@ -48,6 +48,7 @@ GemmTemplate::GemmTemplate(const Loop& loop, const Contraction& c, const GemmPla
   copies_rows_ = rows_of_a_ && c.a.affine && c.a.param == roomy_ && c.a.address.coefficient(c.k.back()).is(1) && roomy_ != no_param;
   const int64_t table = std::max<int64_t>(c.b.windows ? chain_chunk : 0, copies_rows_ ? rows + plan.mr : 0);
   place(table_at_, table * 8 / dtype_bytes(c.dtype));
+  if (c.epilogue && !plan.any_size && plan.prefetch) find_far_operands();
   k.scratch_bytes = at * dtype_bytes(c.dtype);
   scratch_ = b_.scratch(c.dtype);
 }
@@ -547,6 +548,7 @@ void GemmTemplate::panel_tiles(const Block& b, const Tiles& t, const Chunk& c, c
     const Kv cx = c_at + rows * c_stride_ * index(bytes);
     const int flags = (strided ? KTile::row_major_a : 0) | (stream_a || (plan_.prefetch && !strided) ? KTile::prefetch : 0) |
                       (plan_.any_size ? KTile::short_rows : 0) | (ahead == 4 ? KTile::ahead_4 : ahead == 2 ? KTile::ahead_2 : 0);
+    if (!far_.empty()) when(c.last, [&] { fetch_far_operands(b.m0 + row, rows, b.n0 + p.at); });
     multiply(leaf_rows(rows), p.width,
              {a, a_stride, b_at, b_stride, c_at, c_stride_, c.count, c.first, p.columns, cx, bx, bxs, rows}, flags);
     when(c.last, [&] { epilogue(b.m0 + row, rows, b.n0 + p.at, p.columns, at); });
@@ -575,6 +577,47 @@ void GemmTemplate::multiply(Kv rows, Kv vectors, std::initializer_list<Kv> opera
            [&] { self(self, n - 1); });
   };
   by_width(by_width, plan_.widths.size() - 1);
+}
+
+void GemmTemplate::find_far_operands() {
+  AxisMask rows = 0;
+  for (int a : c_.m) rows |= AxisMask(1) << a;
+  const auto add = [&](uint32_t param, bool written, ValueId address) {
+    const auto step = BodyLowering::step_along(loop_, address, c_.n.back());
+    if (!step || !step->is(1) || !(loop_.depends[address] & rows) || far_.size() >= 4) return;
+    for (Far& f : far_)
+      if (f.param == param && f.address == address) return;
+    far_.push_back({param, written, address});
+  };
+  std::vector<char> live(loop_.insts.size());
+  for (size_t i = 0; i < loop_.stores.size(); ++i) {
+    live[loop_.stores[i].value] = 1;
+    if (int(i) != c_.in_place) add(loop_.stores[i].param, true, loop_.stores[i].address);
+  }
+  for (size_t v = loop_.insts.size(); v-- > 0;) {
+    const Inst& i = loop_.insts[v];
+    if (!live[v] || v == c_.sum) continue;
+    for (int n = 0; n < i.operand_count; ++n) live[i.operand[n]] = 1;
+    if (i.op == Scalar::load && i.operand_count == 1) add(uint32_t(i.imm), false, i.operand[0]);
+  }
+}
+
+void GemmTemplate::fetch_far_operands(Kv row, Kv rows, Kv column) {
+  loop(index(0), rows, 1, [&](Kv i) {
+    body_.open();
+    bind_flat(c_.m, row + i);
+    bind_flat(c_.n, column);
+    for (const Far& f : far_) {
+      const Kv at = body_.value(f.address);
+      const uint32_t p = body_.buffer(f.param, f.written);
+      for (int v = 0; v < plan_.width; ++v) {
+        KInst k{.op = KOp::prefetch, .operand_count = 1, .imm = int64_t(p)};
+        k.operand[0] = (at + index(int64_t(v) * plan_.lanes)).id;
+        b_.add(k);
+      }
+    }
+    body_.close();
+  });
 }
 
 // What the loop stores, over a tile of finished sums that is still in the nearest cache.

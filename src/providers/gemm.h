@@ -60,6 +60,8 @@ class GemmTemplate {
   void panel_tiles(const Block& b, const Tiles& t, const Chunk& c, const Panel& p, Kv t0, Kv t1, Kv b_at, Kv b_stride, Kv next_b, Kv next_step);
   void multiply(Kv rows, Kv vectors, std::initializer_list<Kv> operands, int flags);
   void epilogue(Kv row, Kv rows, Kv column, Kv columns, Kv c_index);
+  void find_far_operands();
+  void fetch_far_operands(Kv row, Kv rows, Kv column);
 
   uint32_t buffer(const Operand& o) { return body_.buffer(o.param, false); }
   Kv element(const Operand& o, Kv row, Kv k);     // index of a plain factor's element
@@ -78,6 +80,9 @@ class GemmTemplate {
   bool shared_a_ = false;   // A is the same in every batch item: it is packed once a call, all of k
   bool rows_of_a_ = false;  // A is computed along k and read as rows
   bool copies_rows_ = false;  // these are stretches of an image
+  // What the epilogue reads and writes beside the sums, along the columns: it is fetched while a tile is computed.
+  struct Far { uint32_t param; bool written; ValueId address; };
+  std::vector<Far> far_;
   Kv base_of(const Affine& a);
   Kv a_base_, b_base_, c_base_, c_stride_;
 };
