@@ -1,6 +1,8 @@
 // Speed of the scalar functions as vector code: one core, data in the first-level cache, vector extensions of the
 // given width. Build it by hand, for example
 //   clang++-19 -std=c++20 -O2 -mavx2 -mfma -ffp-contract=off -fno-math-errno -DWIDTH=32 -Isrc tools/math_speed.cpp
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -59,6 +61,16 @@ template <class F> Vec<F> to_float(Vec<F>, IVec<F> a) { return {__builtin_conver
 template <class F> Vec<double> to_f64(Vec<F> a) { return {__builtin_convertvector(a.v, VecTypes<double>::f)}; }
 template <class F> Vec<float> to_f32(Vec<F> a) { return {__builtin_convertvector(a.v, VecTypes<float>::f)}; }
 template <class F> IVec<F> constant_int(IVec<F>, int64_t v) { return {typename VecTypes<F>::i{} + std::conditional_t<sizeof(F) == 8, int64_t, int32_t>(v)}; }
+template <class F> bool has_tables(Vec<F>) { return true; }
+template <class F> Vec<F> lookup(Vec<F> x, math::Table t, IVec<F> i) {
+  const float* p = math::tables[t];
+  if constexpr (sizeof(F) == 8) return x;
+#if WIDTH == 64
+  else return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), __m512i(i.v), _mm512_loadu_ps(p + 16))};
+#else
+  else return {_mm256_i32gather_ps(p, __m256i(i.v & 31), 4)};
+#endif
+}
 #define IOP(o) template <class F> IVec<F> operator o(IVec<F> a, IVec<F> b) { \
   using U = typename VecTypes<F>::u; return {(typename VecTypes<F>::i)((U)a.v o (U)b.v)}; }
 IOP(+) IOP(-) IOP(*) IOP(&) IOP(|) IOP(^)

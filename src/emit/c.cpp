@@ -123,6 +123,7 @@ class CPrinter final : public Printer, public HelperSink {
       case KOp::interleave: case KOp::every_other: return shuffle(v, part, n);
       case KOp::lane_fold: return fold(v);
       case KOp::any: return any(v);
+      case KOp::lookup: return result(v, part, cat(helpers_c_.lookup(math::Table(i.imm), n), "(", o(i, 0, part), ")"));
       case KOp::var: case KOp::get: case KOp::set: return variable(v, part);
       case KOp::local:
         return line_of(scalar_type(i.type.dtype), " v", v, "[", i.imm, "] __attribute__((aligned(64)));");

@@ -1,5 +1,7 @@
 #include "emit/c_helpers.h"
 
+#include <cstdio>
+
 #include "base/error.h"
 #include "base/format.h"
 
@@ -67,6 +69,33 @@ static std::string each_lane(int n, std::string_view text, std::string_view sepa
 bool CHelpers::native(DType d, int n, int least_bits) const {
   const int bits = int(dtype_bytes(d)) * n * 8;
   return bits >= least_bits && bits <= target_.vector_bits;
+}
+
+std::string CHelpers::lookup(math::Table t, int n) {
+  const std::string table = cat("table_", int(t));
+  std::string values;
+  for (int i = 0; i < math::table_size; ++i) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%s%.9e", i % 8 ? ", " : i ? ",\n  " : "", double(math::tables[t][i]));
+    values += text;
+  }
+  sink_.add_helper(table, cat("static const f32 ", table, "[", math::table_size, "] __attribute__((aligned(64))) = {\n  ", values, "};\n"));
+  const std::string v = n == 1 ? "f32" : sink_.vector(DType::f32, n), i = n == 1 ? "i32" : sink_.vector(DType::i32, n);
+  const std::string name = cat("lookup_", int(t), "_", n);
+  const auto quarter = [&](int at) { return cat("*(const ", v, "*)(", table, " + ", at, ")"); };
+  if (n == 1) {
+    add(name, v, "i32 i", cat("return ", table, "[i & ", math::table_size - 1, "];"));
+  } else if (n == 16 && avx512_) {
+    add(name, v, cat(i, " i"), cat("\n#ifdef __clang__\n  return __builtin_ia32_vpermi2varps512(", quarter(0), ", i, ", quarter(16),
+        ");\n#else\n  return __builtin_ia32_vpermt2varps512_mask(i, ", quarter(0), ", ", quarter(16), ", (u16)-1);\n#endif\n"));
+  } else if (n == 8 && avx2_) {
+    const auto part = [&](int at) { return cat("__builtin_ia32_permvarsf256(", quarter(at), ", i)"); };
+    add(name, v, cat(i, " i"), cat("\n  const ", v, " odd = (", v, ")(i << 28), high = (", v, ")(i << 27);\n  return __builtin_ia32_blendvps256("
+        "__builtin_ia32_blendvps256(", part(0), ", ", part(8), ", odd), __builtin_ia32_blendvps256(", part(16), ", ", part(24), ", odd), high);\n"));
+  } else {
+    add(name, v, cat(i, " i"), cat("return (", v, "){", each_lane(n, cat(table, "[i[$] & ", math::table_size - 1, "]")), "};"));
+  }
+  return name;
 }
 
 std::string CHelpers::splat(DType d, int n) {

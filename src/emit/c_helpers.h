@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernel/kernel.h"
+#include "loop/math_tables.h"
 
 namespace phlox {
 
@@ -31,6 +32,7 @@ class CHelpers {
   std::string cast_vector(DType from, DType to, int n, std::string x);
   std::string from_mask(DType to, int n, const std::string& m);
   std::string fold(Combine c, Scalar s, DType d, int n);
+  std::string lookup(math::Table t, int n);  // (i32)
   std::string load_partial(DType d, int n);  // (pointer, count)
   std::string load_masked(DType d, int n);   // (pointer, mask)
   std::string load_strided(DType d, int n);

@@ -51,7 +51,7 @@ class BodyLowering {
   // Functions may be an ulp further off where that makes them shorter: divisions in them are marked (imm 1 of the
   // instruction), 16-bit types have texts of their own. `narrow`: f32 values of the loop that end as 16 bits: they are
   // treated like these.
-  void use_short_functions(std::vector<char> narrow) { short_functions_ = true; narrow_ = std::move(narrow); }
+  void use_short_functions(std::vector<char> narrow) { short_functions_ = true; narrow_ = std::move(narrow); b_.forbid_tables(); }
 
   // Two accesses of every other element, side by side, become one of all: (on a CPU).
   void join_pairs() { pairs_ = true; }

@@ -227,6 +227,12 @@ Kv KernelBuilder::shuffle_xor(Kv a, int lane_mask) {
   return add(i);
 }
 
+Kv KernelBuilder::lookup(math::Table t, Kv index) {
+  KInst i{.op = KOp::lookup, .type = {DType::f32, uint16_t(index.lanes())}, .operand_count = 1, .imm = int64_t(t)};
+  i.operand[0] = index.id;
+  return add(i);
+}
+
 Kv KernelBuilder::any(Kv a) {
   if (a.lanes() == 1) return a;
   KInst i{.op = KOp::any, .type = {DType::boolean, 1}, .operand_count = 1};

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "kernel/kernel.h"
+#include "loop/math_tables.h"
 
 namespace phlox {
 
@@ -54,6 +55,7 @@ class KernelBuilder {
   Kv extract(Kv a, int lane);
   Kv lane_fold(Combine c, Kv a);
   Kv any(Kv a);
+  Kv lookup(math::Table t, Kv index);
   Kv interleave(Kv a, Kv b);
   Kv every_other(Kv a, int first);  // 0 or 1
 
@@ -100,6 +102,9 @@ class KernelBuilder {
   Kernel& kernel() { return kernel_; }
   Kernel finish();                  // removes what is unused; verifies
   static bool is_const(Kv v, int64_t bits);
+  // Where tables are no registers (GPUs), functions use their texts without.
+  void forbid_tables() { tables_ = false; }
+  bool has_tables() const { return tables_; }
 
  private:
   struct Open { BlockId block; KValue owner; };
@@ -110,6 +115,7 @@ class KernelBuilder {
   Kernel kernel_;
   std::vector<Open> open_;
   int at_ = 0;                      // the depth that instructions go to
+  bool tables_ = true;
   size_t prefix_ = 0;               // leaves at the start of block 0
   std::unordered_map<uint64_t, std::vector<KValue>> leaves_;
 };
@@ -151,6 +157,8 @@ inline Kv bits(Kv a) { return a.b->bitcast(a, is_f64(a) ? DType::i64 : DType::i3
 inline Kv from_bits(Kv like, Kv i) { return like.b->bitcast(i, like.dtype()); }
 inline Kv to_int(Kv a) { return a.b->cast(a, is_f64(a) ? DType::i64 : DType::i32); }
 inline Kv to_float(Kv like, Kv i) { return like.b->cast(i, like.dtype()); }
+inline bool has_tables(Kv a) { return a.b->has_tables(); }
+inline Kv lookup(Kv, math::Table t, Kv i) { return i.b->lookup(t, i); }
 inline Kv to_f64(Kv a) { return a.b->cast(a, DType::f64); }
 inline Kv to_f32(Kv a) { return a.b->cast(a, DType::f32); }
 inline Kv lshr(Kv a, int n) {

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/small_float.h"
 #include "loop/block_ops.h"
+#include "loop/math_tables.h"
 
 namespace phlox {
 
@@ -103,6 +104,10 @@ class Machine {
         return;
       }
       case KOp::lane_fold: return fold(v);
+      case KOp::lookup:
+        for (int l = 0; l < n; ++l)
+          reinterpret_cast<float*>(at(v))[l] = math::tables[i.imm][reinterpret_cast<const int32_t*>(operand(i, 0))[l] & (math::table_size - 1)];
+        return;
       case KOp::any: {
         bool any = false;
         for (int l = 0; l < inst_of(i, 0).type.lanes; ++l) any |= operand(i, 0)[l] != std::byte(0);

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "kernel/kernel.h"
+#include "loop/math_tables.h"
 
 namespace phlox {
 
@@ -73,6 +74,10 @@ class Verify {
       case KOp::every_other:
         check(operand(0).type == KType{i_->type.dtype, uint16_t(2 * lanes)} && !is_bool(i_->type.dtype) && (i_->imm == 0 || i_->imm == 1),
               "needs twice its lanes");
+        break;
+      case KOp::lookup:
+        check(operand(0).type == KType{DType::i32, uint16_t(lanes)} && i_->type.dtype == DType::f32 && i_->imm >= 0 && i_->imm < math::table_count,
+              "needs i32 and a table");
         break;
       case KOp::any: check(is_bool(operand(0).type.dtype) && lanes == 1, "needs a bool"); break;
       case KOp::lane_fold: check(lanes == 1 && operand(0).type.dtype == i_->type.dtype, "types"); break;

@@ -2,13 +2,15 @@
 //
 // Every function of math_*.h is ONE text over a small value handle V, so the kernel compiler (V builds SSA),
 // the interpreter (V is a block of elements) and the tests (V is one number) compute the same bits.
-// Invariants: no control flow depends on values (branch-free, vectorises), no tables, IEEE arithmetic in the
-// written order, fused multiply-add exactly where fma() is written. Only f32 and f64 enter; 16-bit types
+// Invariants: no control flow depends on values (branch-free, vectorises), tables only of 32 f32 numbers (two registers),
+// IEEE arithmetic in the written order, fused multiply-add exactly where fma() is written. Only f32 and f64 enter; 16-bit types
 // compute in f32.
 #pragma once
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
+
+#include "loop/math_tables.h"
 
 namespace phlox::math {
 
@@ -36,6 +38,8 @@ concept ScalarValue = std::copyable<V> && requires(V a, V b, int n) {
   { from_bits(a, ((bits(a) + bits(b)) - constant_int(bits(a), 1)) << n) } -> std::same_as<V>;
   { from_bits(a, lshr(bits(a), n) | (ashr(bits(a), n) & (bits(b) ^ bits(a)))) } -> std::same_as<V>;
   { to_float(a, to_int(a)) } -> std::same_as<V>;
+  { has_tables(a) } -> std::convertible_to<bool>;
+  { lookup(a, Table(), bits(a)) } -> std::same_as<V>;  // f32: tables[t][the low five bits]
 };
 
 template <ScalarValue V>

@@ -58,6 +58,8 @@ inline Num<double> to_f64(Num<float> a) { return {double(a.v)}; }
 inline Num<double> to_f64(Num<double> a) { return a; }
 inline Num<float> to_f32(Num<double> a) { return {float(a.v)}; }
 inline Num<float> to_f32(Num<float> a) { return a; }
+template <class F> bool has_tables(Num<F>) { return true; }
+template <class F> Num<F> lookup(Num<F>, math::Table t, Int<int_of<F>> i) { return {F(math::tables[t][i.v & 31])}; }
 template <class I> Int<I> constant_int(Int<I>, int64_t v) { return {I(v)}; }
 template <class I> Int<I> operator+(Int<I> a, Int<I> b) { return {I(unsigned_of<I>(a.v) + unsigned_of<I>(b.v))}; }
 template <class I> Int<I> operator-(Int<I> a, Int<I> b) { return {I(unsigned_of<I>(a.v) - unsigned_of<I>(b.v))}; }

@@ -118,6 +118,10 @@ inline D to_f64(F a) {
   return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))};
 }
 inline D to_f64(D a) { return a; }
+constexpr bool has_tables(F) { return true; }
+constexpr bool has_tables(D) { return false; }
+inline F lookup(F, math::Table t, I i) { return {_mm256_i32gather_ps(math::tables[t], __m256i(i.v & 31), 4)}; }
+inline D lookup(D x, math::Table, L) { return x; }
 inline F to_f32(D a) { return {_mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo))}; }
 
 inline I constant_int(I, int64_t v) { return {Ints(_mm256_set1_epi32(int32_t(v)))}; }

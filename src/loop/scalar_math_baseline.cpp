@@ -67,6 +67,8 @@ template <class F> Num<F> to_float(Num<F>, Int<IntOf<F>> a) { return {F(a.v)}; }
 Num<double> to_f64(Num<float> a) { return {double(a.v)}; }
 Num<double> to_f64(Num<double> a) { return a; }
 Num<float> to_f32(Num<double> a) { return {float(a.v)}; }
+template <class F> constexpr bool has_tables(Num<F>) { return true; }
+template <class F> Num<F> lookup(Num<F>, math::Table t, Int<IntOf<F>> i) { return {F(math::tables[t][i.v & 31])}; }
 template <class I> Int<I> constant_int(Int<I>, int64_t v) { return {I(v)}; }
 template <class I> Int<I> operator+(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) + Bits<I>(b.v))}; }
 template <class I> Int<I> operator-(Int<I> a, Int<I> b) { return {I(Bits<I>(a.v) - Bits<I>(b.v))}; }

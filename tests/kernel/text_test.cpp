@@ -17,7 +17,7 @@ Kernel sample() {
   const Kv at = b.begin_for(b.item_begin(), b.item_end(), b.index(32));
   b.begin_if(lt(at, n));
   const Kv x = b.load_partial(in, at, n - at, 32);
-  b.set(sum, b.get(sum) + expand_math(Scalar::exp, x));
+  b.set(sum, b.get(sum) + expand_math(Scalar::exp, x) + expand_math(Scalar::normal_cdf, x));
   b.begin_else();
   b.report(lt(n, at), at);
   b.end();
