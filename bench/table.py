@@ -82,4 +82,5 @@ def main():
         f.write(before + BEGIN + text + "\n" + END + after)
 
 
-main()
+if __name__ == "__main__":
+    main()
