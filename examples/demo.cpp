@@ -1,16 +1,19 @@
-// Both trainings, then one table and a picture of the losses. usage: demo [--quick] [--svg FILE] [--device cuda]
+// Both trainings, then one table and a picture of the losses.
 #include "svg.hpp"
 #include "train_images.hpp"
 #include "train_text.hpp"
 
 int main(int argc, char** argv) try {
   const examples::Arguments a(argc, argv,
-                              "usage: demo [--quick] [--device DEVICE] [--svg FILE]\n"
-                              "Trains an image and a text model, eager and compiled. DEVICE: cpu, cuda or cuda:1.");
+                              "usage: demo [--quick] [--device DEVICE] [--svg FILE] [--data FOLDER] [--text FILE]\n"
+                              "Trains an image and a text model, eager and compiled. DEVICE: cpu, cuda or cuda:1.\n"
+                              "FOLDER: of Fashion-MNIST's four files. FILE: a text to learn from.");
   const bool quick = a.has("--quick");
   const examples::Clock clock;
   examples::ImageOptions images;
   examples::TextOptions text;
+  images.folder = a.text("--data", images.folder);
+  text.file = a.text("--text", text.file);
   images.device = text.device = phlox::Device(a.text("--device", "cpu"));
   if (quick) {
     images.max_steps = 60, images.eager_steps = 20, images.test_images = 1000;

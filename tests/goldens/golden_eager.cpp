@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "device/cuda/cuda_device.h"
 #include "eager/call.h"
 #include "golden_engine.h"
 
@@ -122,6 +123,7 @@ class EagerEngine : public GoldenEngine {
 
 std::unique_ptr<GoldenEngine> eager_engine(const std::string& device) {
   if (device == "cpu") return std::make_unique<EagerEngine>(cpu_device());
+  register_cuda_devices();
   return std::make_unique<EagerEngine>(get_device({DeviceKind::cuda, 0}));
 }
 

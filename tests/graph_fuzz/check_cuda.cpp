@@ -40,7 +40,7 @@ class CudaFuzz {
     std::vector<KernelText> texts;
     for (const FuzzProgram& p : programs) {
       ++tally.graphs;
-      guarded(p, tally, failures, [&] { prepared.push_back(trace(p, texts)); });
+      guarded(p, tally, failures, [&] { prepared.push_back(trace(p, texts)); }, true);
     }
     try {
       if (!texts.empty()) kernel_store().images(texts, gpu_.target());
@@ -66,17 +66,18 @@ class CudaFuzz {
 
  private:
   template <class F>
-  static void guarded(const FuzzProgram& p, Tally& tally, std::vector<CudaFailure>& failures, F&& f) {
+  static void guarded(const FuzzProgram& p, Tally& tally, std::vector<CudaFailure>& failures, F&& f, bool refusal_is_fine = false) {
     try {
       f();
     } catch (const Error& e) {
-      if (e.code() == ErrorCode::trace) ++tally.refused;
+      if (refusal_is_fine && !dynamic_cast<const InternalError*>(&e)) ++tally.refused;
       else failures.push_back({&p, e.what()});
     } catch (const std::exception& e) {
       failures.push_back({&p, e.what()});
     }
   }
 
+  // What eager and traced calls refuse says nothing about the GPU: check_program judges it.
   Running trace(const FuzzProgram& p, std::vector<KernelText>& texts) {
     Running r{.program = &p, .traced = {}, .compiled = {}, .executable = {}, .out = {}};
     {
