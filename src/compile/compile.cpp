@@ -5,7 +5,10 @@
 #include <chrono>
 #include <cstdio>
 #include <bit>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <optional>
 #include <tuple>
 #include <unordered_map>
@@ -39,10 +42,14 @@ constexpr uint32_t no_buffer = ~0u;
 void dump(const std::string& name, const std::string& text) {
   static const char* dir = std::getenv("PHLOX_DUMP");
   if (!dir) return;
+  std::error_code ignored;  // opening the file tells
+  std::filesystem::create_directories(dir, ignored);
   const std::string path = cat(dir, "/", name);
   if (FILE* f = std::fopen(path.c_str(), "w")) {
     std::fwrite(text.data(), 1, text.size(), f);
     std::fclose(f);
+  } else {
+    emit_event(EventKind::compile, "PHLOX_DUMP", cat("cannot write ", path, ": ", std::strerror(errno)));
   }
 }
 void dump(const char* pass, const Graph& g) {

@@ -430,6 +430,22 @@ class Partitioner {
         buffer_[v] = true;
       }
     }
+    for (NodeId n = 0; n < kind_.size(); ++n)
+      if (kind_[n] == NodeKind::view && forced_[g_.node(n).results[0]]) store_sums_behind(n);
+  }
+
+  // A view that is stored is a kernel of its own, over its own elements: sums are not taken again for each of them.
+  void store_sums_behind(NodeId view) {
+    producers(view, [&](GraphValue v) {
+      if (buffer_[v] || !computing(v)) return;
+      if (kind_[g_.value(v).node] == NodeKind::reduce) {
+        buffer_[v] = points(g_.node(view).results[0]) > points(v);
+        return;
+      }
+      std::vector<GraphValue> reads, reductions;
+      again_points_ = dim_hint_or(g_.type(v).numel(), 0);
+      buffer_[v] = again_cost(v, reads, reductions, 0, points(v)) >= 1000 || !reductions.empty();
+    });
   }
 
   // On a GPU sums over the rows of a matrix are a kernel of their own where nothing else of the cluster reads them: the

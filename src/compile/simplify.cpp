@@ -26,7 +26,7 @@ class Simplifier {
     seen_.reserve(g_.nodes().size());
     for (NodeId n = 0; n < live.size(); ++n) if (live[n]) visit(g_.node(n));
     SmallVector<GraphValue, 4> outputs;
-    for (GraphValue v : g_.outputs()) outputs.push_back(as_memory(map_[v]));
+    for (GraphValue v : g_.outputs()) outputs.push_back(as_memory(reshaped_from(map_[v])));
     out_.set_outputs(outputs);
     const std::vector<bool> left = live_nodes(out_);
     if (std::find(left.begin(), left.end(), false) == left.end()) return std::move(out_);
@@ -43,6 +43,12 @@ class Simplifier {
     const Arg args[] = {Arg::of_value(v)};
     const NodeId id = out_.add_node(*find_op("prim::copy"), args, std::span(&t, 1));
     return out_.node(id).results[0];
+  }
+  // An output's memory is that of the value whose reshape it is: a kernel then walks the sizes in which the value was
+  // computed. Callers see the interface's sizes.
+  GraphValue reshaped_from(GraphValue v) const {
+    const Node* n = producer(v);
+    return n && is_op(*n, "prim::reshape") ? reshaped_from(n->args[0].value) : v;
   }
   // The nodes that an output needs, when reshape(reshape(x)) is one.
   std::vector<bool> used_nodes() const {

@@ -14,6 +14,8 @@ class ElementSource {
  public:
   virtual ~ElementSource() = default;
   virtual Sv element(GraphValue v, std::span<const Sv> index, Sv predicate) = 0;
+  // Of a value that lies in memory row by row: the element at a position there. Null for other values.
+  virtual Sv element_at(GraphValue v, Sv position, Sv predicate) = 0;
 };
 
 class ElementContext {
@@ -42,6 +44,7 @@ class ElementContext {
   Sv in(int i, std::span<const Sv> index, Sv extra_predicate = {}) {
     return source_.element(node.args[i].value, index, both(extra_predicate));
   }
+  Sv in_at(int i, Sv position) { return source_.element_at(node.args[i].value, position, predicate); }
   Sv item(int i, int k, std::span<const Sv> index, Sv extra_predicate = {}) {
     return source_.element(node.args[i].list[k].value, index, both(extra_predicate));
   }

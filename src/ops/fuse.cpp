@@ -55,11 +55,7 @@ class Fuser : public ElementSource {
   }
 
   Sv element(GraphValue v, std::span<const Sv> index, Sv predicate) override {
-    if (is_buffer_[v]) {
-      const Sv s = load(v, index, predicate);
-      const bool rounds = is_wide(v) && g_.node(g_.value(v).node).group != group_;
-      return rounds ? b_.cast(b_.cast(s, g_.type(v).dtype), DType::f32) : s;
-    }
+    if (is_buffer_[v]) return rounded(v, load(v, index, predicate));
     const Node& node = g_.node(g_.value(v).node);
     // 16-bit results are rounded where a user-level op ends; inside one they stay in f32.
     const bool boundary = node.group != group_ && is_reduced_float(g_.type(v).dtype) && !node.op->op->record.view;
@@ -67,16 +63,24 @@ class Fuser : public ElementSource {
     return boundary ? b_.cast(b_.cast(s, g_.type(v).dtype), DType::f32) : s;
   }
 
+  Sv element_at(GraphValue v, Sv position, Sv predicate) override {
+    if (!is_buffer_[v] || !g_.type(v).strides.empty() || number(v)) return {};
+    return rounded(v, load_at(v, position, predicate));
+  }
+
  private:
+  // A wide buffer holds what its op has not rounded yet: for other ops it is rounded where they read it.
+  Sv rounded(GraphValue v, Sv s) {
+    const bool rounds = is_wide(v) && g_.node(g_.value(v).node).group != group_;
+    return rounds ? b_.cast(b_.cast(s, g_.type(v).dtype), DType::f32) : s;
+  }
   bool is_wide(GraphValue v) const { return v < wide_.size() && wide_[v]; }
   DType stored_dtype(GraphValue v) const { return is_wide(v) ? compute_dtype(g_.type(v).dtype) : g_.type(v).dtype; }
 
   GraphValue behind_reshapes(GraphValue v) const {
-    const Dim elements = g_.type(v).numel();
     while (!is_buffer_[v] && g_.value(v).node != no_node) {
       const Node& node = g_.node(g_.value(v).node);
       if (node.op->schema.name != "prim::reshape" && node.op->schema.name != "prim::copy") break;
-      if (!(g_.type(node.args[0].value).numel() == elements)) break;  // not the same for all sizes, as far as one can see
       v = node.args[0].value;
     }
     return v;
@@ -106,16 +110,19 @@ class Fuser : public ElementSource {
   }
 
   Sv load(GraphValue v, std::span<const Sv> index, Sv predicate) {
-    const TensorType& t = g_.type(v);
+    return number(v) ? b_.number(param_of(v)) : load_at(v, b_.linear(index, strides_of(g_.type(v))), predicate);
+  }
+  Sv load_at(GraphValue v, Sv position, Sv predicate) {
+    return b_.cast(b_.load(param_of(v), position, predicate), compute_dtype(g_.type(v).dtype));
+  }
+  uint32_t param_of(GraphValue v) {
     size_t i = 0;  // a loop has few inputs
     while (i < result_.inputs.size() && result_.inputs[i] != v) ++i;
     if (i == result_.inputs.size()) {
       params_.push_back(b_.param(number(v) ? Param::Kind::number : Param::Kind::in, stored_dtype(v)));
       result_.inputs.push_back(v);
     }
-    if (number(v)) return b_.number(params_[i]);
-    const Sv s = b_.load(params_[i], b_.linear(index, strides_of(t)), predicate);
-    return b_.cast(s, compute_dtype(t.dtype));
+    return params_[i];
   }
 
   bool number(GraphValue v) const { return g_.value(v).node == no_node && g_.is_number(v); }

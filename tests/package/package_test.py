@@ -20,7 +20,7 @@ def run(*command):
 with tempfile.TemporaryDirectory() as folder:
     prefix, out = pathlib.Path(folder, "prefix"), pathlib.Path(folder, "build")
     run("cmake", "--install", build, "--prefix", prefix)
-    run("cmake", "-S", here / "consumer", "-B", out, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={compiler}")
+    run("cmake", "-S", here / "consumer", "-B", out, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={compiler}")
     run("cmake", "--build", out)
     shown = run(out / "consumer")
     if shown != "tensor([2., 4.])\n":

@@ -95,23 +95,7 @@ struct AvgPool2d : Module, Callable<AvgPool2d> {
 struct AdaptiveAvgPool2d : Module, Callable<AdaptiveAvgPool2d> {
   Window<2> size;
   explicit AdaptiveAvgPool2d(Window<2> size) : size(size) {}
-  Tensor forward(const Tensor& x) {
-    const int64_t h = x.size(-2), w = x.size(-1), rows = size.at[0], columns = size.at[1];
-    if (h % rows == 0 && w % columns == 0) {
-      const Window<2> cell(h / rows, w / columns);
-      return v1::avg_pool2d(x, cell, cell);
-    }
-    std::vector<Tensor> lines;
-    for (int64_t i = 0; i < rows; ++i) {
-      const Tensor band = x.index({Ellipsis, Slice(i * h / rows, ((i + 1) * h + rows - 1) / rows), Slice()});
-      std::vector<Tensor> cells;
-      for (int64_t j = 0; j < columns; ++j)
-        cells.push_back(band.index({Ellipsis, Slice(j * w / columns, ((j + 1) * w + columns - 1) / columns)})
-                            .mean({-2, -1}));
-      lines.push_back(v1::stack(cells, -1));
-    }
-    return v1::stack(lines, -2);
-  }
+  Tensor forward(const Tensor& x) { return v1::adaptive_avg_pool2d(x, size); }
 };
 
 }  // namespace nn
