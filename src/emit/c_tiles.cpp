@@ -238,6 +238,10 @@ std::string CTiles::pack_columns(const KTile&) {
            "      __builtin_prefetch(s + 16 * ks); __builtin_prefetch(s + 16 * ks + ", vl, "); __builtin_prefetch(s + 17 * ks); __builtin_prefetch(s + 17 * ks + ", vl, ");\n",
            "      const ", v_, " x = ", load("s"), ", y = ", load(cat("s + ", vl)), ", z = ", load("s + ks"), ", u = ", load(cat("s + ks + ", vl)), ";\n      ",
            store("d", "x"), " ", store(cat("d + ", vl), "y"), " ", store("d + w", "z"), " ", store(cat("d + w + ", vl), "u"), "\n    }\n  }\n");
+  // Part of a vector a row: tiles of A. All but the last row may be stored as whole vectors.
+  s += cat("  if (full == 0) { NO_UNROLL\n    for (; kc > 2; kc -= 2, s += 2 * ks, d += 2 * w) {\n",
+           "      __builtin_prefetch(s + 16 * ks); __builtin_prefetch(s + 17 * ks);\n",
+           "      const ", v_, " x = ", load_partial_, "(s, n), y = ", load_partial_, "(s + ks, n);\n      ", store("d", "x"), " ", store("d + w", "y"), "\n    }\n  }\n");
   s += cat("  NO_UNROLL\n  for (; kc > 0; --kc, s += ks, d += w) { NO_UNROLL\n    for (i64 i = 0; i < full; i += ", vl, ") { __builtin_prefetch(s + 12 * ks + i); ", store("d + i", load("s + i")),
            " }\n    if (full < n) { const ", v_, " x = ", load_partial_, "(s + full, n - full); if (kc > 1) { ", store("d + full", "x"), " } else ", store_partial_,
            "(d + full, x, w - full); }\n  }\n");

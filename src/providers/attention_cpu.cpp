@@ -185,14 +185,22 @@ class AttentionTemplate {
     b_.end();
   }
 
-  // C[i][j] = rows of `x` times the packed rows, j < limit (rounded up to panels).
+  // C[i][j] = rows of `x` times the packed rows, j < limit rounded up to vectors.
   void products(const View& x, Kv row, Kv rows, Kv packed, Kv limit, Kv to, int64_t line) {
-    const int vectors = 2, step = vectors * lanes_;
-    loop(b_.index(0), limit, points, [&](Kv at) {
-      for (int c = 0; c < points; c += step)
-        multiply(address(x, row), x.step, true, b_.address(scratch_, packed + at * b_.index(width_) + b_.index(c)), b_.index(points),
-                 b_.address(scratch_, to + at + b_.index(c)), b_.index(line), rows, vectors, b_.index(width_), b_.index(1));
+    const Kv a = address(x, row);
+    const auto part = [&](Kv at, int c, int vectors) {
+      multiply(a, x.step, true, b_.address(scratch_, packed + at * b_.index(width_) + b_.index(c)), b_.index(points),
+               b_.address(scratch_, to + at + b_.index(c)), b_.index(line), rows, vectors, b_.index(width_), b_.index(1));
+    };
+    const Kv whole = limit & b_.index(-points);
+    loop(b_.index(0), whole, points, [&](Kv at) {
+      for (int c = 0; c < points; c += 2 * lanes_) part(at, c, 2);
     });
+    for (int c = 0; c < points; c += lanes_) {
+      b_.begin_if(lt(whole + b_.index(c), limit));
+      part(whole, c, 1);
+      b_.end();
+    }
   }
 
   // out[row + i][:] (+)= sum over k < count of A[i][k] * x[k][:]
@@ -230,7 +238,7 @@ class AttentionTemplate {
     const Kv whole = n & b_.index(-points);
     loop(b_.index(0), whole, points, [&](Kv at) { f(at, Kv{}); });
     b_.begin_if(lt(whole, n));
-    f(whole, lt(b_.iota(points), n - whole));
+    f(whole, lt(b_.cast(b_.iota(points), DType::i32), b_.cast(n - whole, DType::i32)));
     b_.end();
   }
   void zeros(Kv line, Kv from, Kv to) {

@@ -122,7 +122,10 @@ void plan_fixed(const Contraction& c, const Target& target, const Shape& s, Gemm
       p.direct_b = b_direct;
     }
   collect_tiles(s, p);
-  p.sub_tiles = std::max<int64_t>(1, std::max<int64_t>(96, std::min<int64_t>(256, target.l2_bytes / 8 / 1024)) / p.mr);
+  // Packed rows of A in an eighth of the near cache, in equal parts; all of them where they fit into a quarter: then B is
+  // packed into the nearest cache and nowhere else.
+  const int64_t tiles = ceil_div(p.most_rows, p.mr), part = std::max<int64_t>(1, std::max<int64_t>(96, std::min<int64_t>(256, target.l2_bytes / 8 / 1024)) / p.mr);
+  p.sub_tiles = tiles * p.mr * 1024 <= target.l2_bytes / 4 ? std::max(part, tiles) : ceil_div(tiles, ceil_div(tiles, part));
   // What lies in a near cache as a whole needs no fetching ahead.
   p.prefetch = p.direct_a ? a_rows && far : true;
   p.item_cost = std::max<int64_t>(1, int64_t(best / 3 / double(std::max<int64_t>(1, ceil_div((p.row_blocks * p.column_blocks).value() * s.batch, threads)))));
