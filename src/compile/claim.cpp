@@ -1,6 +1,8 @@
 #include "compile/claim.h"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "base/event.h"
 #include "graph/builder.h"
@@ -83,14 +85,101 @@ class Claimer {
   ArgMap arguments_;
 };
 
+class Packer {
+ public:
+  explicit Packer(const Graph& g) : g_(g), users_(g.value_count()), map_(g.value_count(), ~0u), packed_(g.nodes().size(), no_node), dead_(g.nodes().size()) {
+    for (NodeId n = 0; n < g.nodes().size(); ++n) for_each_value(std::span<const Arg>(g.node(n).args), [&](const Arg& a) { users_[a.value].push_back(n); });
+    for (GraphValue v : g.outputs()) users_[v].resize(users_[v].size() + 2, no_node);  // somebody else sees it
+    for (NodeId n = 0; n < g.nodes().size(); ++n)
+      if (g.node(n).op->schema.name == "prim::flash_backward") found_ |= match(n);
+  }
+  bool found() const { return found_; }
+
+  Graph run() {
+    GraphBuilder b(out_);
+    for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
+    for (NodeId id = 0; id < g_.nodes().size(); ++id) {
+      if (dead_[id]) continue;
+      const Node& n = g_.node(id);
+      if (packed_[id] != no_node) {
+        const Node& from = g_.node(packed_[id]);
+        out_.current_group = from.group;
+        out_.current_location = from.location;
+        const Vals r = b.call(*find_op("prim::flash_backward_packed"), arguments_(from.args, [&](GraphValue v) { return map_[v]; }));
+        map_[n.results[0]] = r[0].id;
+        continue;
+      }
+      const NodeId to = copy_node(out_, g_, n, arguments_(n.args, [&](GraphValue v) { return map_[v]; }));
+      for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = out_.node(to).results[i];
+    }
+    SmallVector<GraphValue, 4> outputs;
+    for (GraphValue v : g_.outputs()) outputs.push_back(map_[v]);
+    out_.set_outputs(outputs);
+    return std::move(out_);
+  }
+
+ private:
+  // The only node that reads v, if it is such an op.
+  NodeId only_user(GraphValue v, std::string_view op) const {
+    if (users_[v].size() != 1 || users_[v][0] == no_node || g_.node(users_[v][0]).op->schema.name != op) return no_node;
+    return users_[v][0];
+  }
+  // Each gradient flattened, padded to its third of a row, and added to the others.
+  bool match(NodeId n) {
+    const Node& node = g_.node(n);
+    std::vector<NodeId> inner;
+    NodeId pads[3];
+    for (size_t i = 0; i < 3; ++i) {
+      const TensorType& t = g_.type(node.results[i]);
+      const NodeId flat = only_user(node.results[i], "prim::reshape");
+      if (flat == no_node || g_.type(g_.node(flat).results[0]).rank() != 3) return false;
+      const TensorType& rows = g_.type(g_.node(flat).results[0]);
+      if (rows.shape[0] != t.shape[0] || rows.shape[1] != t.shape[1]) return false;
+      pads[i] = only_user(g_.node(flat).results[0], "prim::pad");
+      if (pads[i] == no_node) return false;
+      const Dim part = rows.shape[2];
+      for (int side = 1; side <= 2; ++side)
+        for (size_t d = 0; d < 3; ++d)
+          if (g_.node(pads[i]).args[size_t(side)].items()[d].as_dim() != (d < 2 ? Dim(0) : part * int64_t(side == 1 ? i : 2 - i))) return false;
+      if (std::any_of(g_.node(pads[i]).args[3].items().begin(), g_.node(pads[i]).args[3].items().end(), [](const Arg& a) { return !a.as_dim().is(0); })) return false;
+      inner.insert(inner.end(), {flat, pads[i]});
+    }
+    for (const auto& [first, second, third] : {std::array{0, 1, 2}, std::array{1, 2, 0}, std::array{0, 2, 1}}) {
+      const NodeId sum = only_user(g_.node(pads[first]).results[0], "prim::add");
+      if (sum == no_node || sum != only_user(g_.node(pads[second]).results[0], "prim::add")) continue;
+      const NodeId all = only_user(g_.node(sum).results[0], "prim::add");
+      if (all == no_node || all != only_user(g_.node(pads[third]).results[0], "prim::add")) return false;
+      packed_[all] = n;
+      for (NodeId x : inner) dead_[x] = true;
+      dead_[sum] = dead_[n] = true;
+      return true;
+    }
+    return false;
+  }
+
+  const Graph& g_;
+  Graph out_;
+  std::vector<std::vector<NodeId>> users_;
+  std::vector<GraphValue> map_;
+  std::vector<NodeId> packed_;  // the node whose gradients this sum is of
+  std::vector<char> dead_;
+  ArgMap arguments_;
+  bool found_ = false;
+};
+
 }  // namespace
 
+Graph pack_gradients(Graph g) {
+  Packer p(g);
+  return p.found() ? p.run() : std::move(g);
+}
 bool has_claimable(const Graph& g) { return std::any_of(g.nodes().begin(), g.nodes().end(), is_attention); }
 Graph claim(const Graph& g, const Target& target) { return Claimer(g, target).run(); }
 
 bool runs_whole(const Graph& g, const Node& n, const Target& target) {
-  const bool backward = n.op->schema.name == "prim::flash_backward";
-  if (!backward && n.op->schema.name != "prim::flash") return false;
+  const std::string& name = n.op->schema.name;
+  const bool backward = name == "prim::flash_backward" || name == "prim::flash_backward_packed";
+  if (!backward && name != "prim::flash") return false;
   const size_t q = backward ? 1 : 0;
   std::string refusal;
   return g.type(n.args[q].value).rank() == 4 && g.type(n.args[q].value).shape[3].is_const() &&

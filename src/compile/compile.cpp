@@ -405,8 +405,8 @@ class Planner {
 
   // Attention that a provider runs whole: claim() has asked it.
   bool add_attention(const Node& n, const std::vector<bool>& is_buffer) {
-    if (!runs_whole(g_, n, target_)) return false;
-    const bool backward = n.op->schema.name == "prim::flash_backward";
+    if ((target_.kind == DeviceKind::cpu && !options_.whole_ops) || !runs_whole(g_, n, target_)) return false;
+    const bool packed = n.op->schema.name == "prim::flash_backward_packed", backward = packed || n.op->schema.name == "prim::flash_backward";
     const size_t q = backward ? 1 : 0;
     Program::Step s;
     s.kind = Program::Step::Kind::launch;
@@ -423,7 +423,7 @@ class Planner {
     for (GraphValue v : n.results) s.buffers.push_back(buffer(v));
     const TensorType &tq = g_.type(n.args[q].value), &tk = g_.type(n.args[q + 1].value);
     const AttentionShape shape{tq.dtype, tq.shape[0], tq.shape[1], tk.shape[1], tq.shape[2], tq.shape[3].value(),
-                               n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0};
+                               n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0, packed};
     if (target_.kind == DeviceKind::cpu) {
       const Kernel k = backward ? attention_backward_cpu(shape, target_, at) : attention_forward_cpu(shape, target_, {at[0], at[1], at[2]});
       if (options_.verify > 1) checked("claim", [&] { verify_kernel(k); });
@@ -611,6 +611,10 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     verified("simplify", g);
     passed("simplify");
     dump("simplify", g);
+  }
+  if (claims && target.kind == DeviceKind::cpu) {
+    g = pack_gradients(std::move(g));
+    verified("pack gradients", g);
   }
   const Partition p = partition(g, options, target);
   if (options.verify > 0)

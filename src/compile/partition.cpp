@@ -139,7 +139,7 @@ class Partitioner {
   }
 
   // Providers that take operands as they lie in memory, when their rows do so evenly.
-  bool reads_views(const Node& n) const { return runs_whole(g_, n, target_); }
+  bool reads_views(const Node& n) const { return (gpu() || options_.whole_ops) && runs_whole(g_, n, target_); }
   bool even_rows(GraphValue v) const {
     std::vector<bool> buffers = forced_;
     buffers[v] = false;

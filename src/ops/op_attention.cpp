@@ -207,6 +207,29 @@ static constexpr Op op_flash_backward{{
     .sample = samples,
 }};
 
+// The three gradients side by side in each row, as the projection that made q, k and v wants them.
+static void flash_backward_packed_reference(HostCall& c) {
+  const HostTensor out = c.out[0];
+  const int64_t part = out.shape[2] / 3, rows = out.shape[0] * out.shape[1], bytes = part * dtype_bytes(out.dtype);
+  c.out.clear();
+  for (int i = 1; i < 4; ++i) c.out.push_back(make_host_tensor(out.dtype, c.in[size_t(i)].shape));
+  flash_backward_reference(c);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < 3; ++i)
+      std::memcpy(static_cast<char*>(out.data) + (r * 3 + i) * bytes, static_cast<const char*>(c.out[size_t(i)].data) + r * bytes, size_t(bytes));
+  c.out.assign(1, out);
+}
+static constexpr Op op_flash_backward_packed{{
+    .schema = "prim::flash_backward_packed(Tensor g, Tensor q, Tensor k, Tensor v, Tensor lse, Tensor row, float scale, bool causal) -> Tensor",
+    .doc = "prim::flash_backward with its results side by side: [batch, rows, 3 * heads * width].",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) {
+      const Dims& s = a[1].shape();
+      out.push_back(rows_type(a, {s[0], s[1], s[2] * s[3] * 3}, a[1].dtype()));
+    },
+    .reference = flash_backward_packed_reference,
+    .sample = samples,
+}};
+
 // Key and value heads repeated so that each serves a group of query heads.
 static Val repeat_heads(const Args& a, Val kv, Dim heads) {
   const int h = kv.rank() - 3;
@@ -325,13 +348,15 @@ static constexpr Op op_one_hot{{
 static void samples(SampleBuilder& s) {
   s.of("prim::attention_backward", {"f32[1,2,3,4], f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, f32[1,2,3,4], f32[1,2,3]:2..4, 0.5, False"})
       .of("prim::flash", {"f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], 0.5, False"})
-      .of("prim::flash_backward", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, False"}).no_gradients("prim::flash prim::flash_backward");
+      .of("prim::flash_backward", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, False"})
+      .of("prim::flash_backward_packed", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,3,2,4], f32[1,3,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, True"})
+      .no_gradients("prim::flash prim::flash_backward prim::flash_backward_packed");
   s.of("prim::attention", {"f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, 0.5, False"}).of("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,4], [1,2,5,4]", "[2,3,4], [2,3,4], [2,3,4], None, 0, True", "[1,2,3,4], [1,2,5,4], [1,2,5,6], [3,5]"})
       .refuses("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,3], [1,2,5,4]", "[4], [4], [4]", "[1,2,3,4], [1,2,5,4], [1,2,4,4]", "[2,3,4], [2,3,4], [2,3,4], [3,3], 0, True"})
       .of("embedding", {"[5,3], i64[2,4]:0..4", "[5,3], i32[3]:0..4, 1"}).of("one_hot", {"i64[4]:0..3, 5", "i64[2,2]:0..1, 2"}).refuses("embedding", {"[5], i64[2]:0..4", "[5,3], [2]", "[5,3], i64[2]=0|7"}).refuses("one_hot", {"[4], 5", "i64[4]:0..3, 0"});
 }
 
-static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_sdpa, &op_embedding, &op_one_hot};
+static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_flash_backward_packed, &op_sdpa, &op_embedding, &op_one_hot};
 OpFamily attention_family() { return attention_ops; }
 
 }  // namespace phlox

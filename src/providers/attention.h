@@ -20,6 +20,7 @@ struct AttentionShape {
   int64_t width;
   double scale;
   bool causal;
+  bool packed = false;  // cpu, backward: the gradients side by side in the rows of one result
 };
 // Where the elements of an operand lie, in elements; those of one row side by side.
 struct AttentionOperand { Dim base = 0, batch = 0, row = 0, head = 0; };
@@ -30,7 +31,8 @@ Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperan
 Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
 Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
 
-// The same for a CPU, the backward pass in one: buffers g q k v logsumexp rowsums, then the gradients of q, k and v.
+// The same for a CPU, the backward pass in one: buffers g q k v logsumexp rowsums, then the gradients of q, k and v, or
+// where they are packed their one buffer.
 Kernel attention_forward_cpu(const AttentionShape& s, const Target& target, const AttentionOperand (&qkv)[3]);
 Kernel attention_backward_cpu(const AttentionShape& s, const Target& target, const AttentionOperand (&gqkv)[4]);
 

@@ -34,6 +34,9 @@ class AttentionTemplate {
       const Kv lse = (b * b_.dim(s_.heads) + h) * b_.index(queries_), scores = b_.index(packed), notes = b_.index(packed + most_ * line);
       pack_rows(k, b_.index(0), keys_, b_.index(0));
       for_tiles(queries_, [&](Kv row, Kv rows) {
+        fetch(q, row + rows, rows);
+        fetch(v, row, rows);
+        fetch(out, row, rows);
         const Kv limit = s_.causal ? least(row + rows, b_.index(keys_)) : b_.index(keys_);
         products(q, row, rows, b_.index(0), limit, scores, line);
         loop(b_.index(0), rows, 1, [&](Kv i) {
@@ -57,13 +60,13 @@ class AttentionTemplate {
 
   // Blocks of 256 queries by 256 keys, in which sums are chains.
   Kernel backward(const AttentionOperand (&gqkv)[4]) {
-    for (uint32_t i = 0; i < 9; ++i) params_.push_back(b_.buffer(i, DType::f32, i >= 6));
+    for (uint32_t i = 0; i < (s_.packed ? 7u : 9u); ++i) params_.push_back(b_.buffer(i, DType::f32, i >= 6));
     const int64_t block_keys = std::min(keys_, chain_chunk), block_queries = std::min(queries_, chain_chunk);
     const int64_t packed = padded(block_keys) * width_ + points, line = padded(block_keys) + lanes_, block = block_queries * line + points;
     begin(2 * packed + 2 * block);
     for_items([&](Kv b, Kv h) {
       const View g = view(0, gqkv[0], b, h), q = view(1, gqkv[1], b, h), k = view(2, gqkv[2], b, h), v = view(3, gqkv[3], b, h);
-      const View dq = rows_of(6, queries_, b, h), dk = rows_of(7, keys_, b, h), dv = rows_of(8, keys_, b, h);
+      const View dq = gradient(0, queries_, b, h), dk = gradient(1, keys_, b, h), dv = gradient(2, keys_, b, h);
       const Kv lse = (b * b_.dim(s_.heads) + h) * b_.index(queries_), row_sums = b * b_.index(queries_) * b_.dim(s_.heads) + h;
       const Kv p_at = b_.index(2 * packed), ds_at = b_.index(2 * packed + block), k_at = b_.index(0), v_at = b_.index(packed);
       for (int64_t kc = 0; kc < keys_; kc += chain_chunk) {
@@ -77,6 +80,9 @@ class AttentionTemplate {
           for_tiles(qn, [&](Kv tile, Kv rows) {
             const Kv row = tile + b_.index(qc), to_p = p_at + tile * b_.index(line), to_ds = ds_at + tile * b_.index(line);
             const Kv limit = diagonal ? least(row + rows - b_.index(kc), b_.index(kn)) : b_.index(kn);
+            fetch(q, row + rows, rows);
+            fetch(g, row + rows, rows);
+            if (first_keys) fetch(dq, row, rows);
             products(q, row, rows, k_at, limit, to_p, line);
             products(g, row, rows, v_at, limit, to_ds, line);
             loop(b_.index(0), rows, 1, [&](Kv i) {
@@ -93,10 +99,15 @@ class AttentionTemplate {
           for_tiles(kn, [&](Kv tile, Kv rows) {
             const Kv from = diagonal ? b_.op(Scalar::max, tile + b_.index(kc - qc), b_.index(0)) : b_.index(0), n = b_.index(qn) - from;
             const Kv first = b_.index(first_queries), row = tile + b_.index(kc), at = from * b_.index(line) + tile;
+            if (first_queries) {
+              fetch(dv, row, rows);
+              fetch(dk, row, rows);
+            }
             const auto from_row = [&](const View& x) { return View{x.param, x.at + (b_.index(qc) + from) * x.step, x.step}; };
             accumulate(p_at + at, b_.index(line), false, from_row(g), dv, row, rows, n, first);
             accumulate(ds_at + at, b_.index(line), false, from_row(q), dk, row, rows, n, first);
             if (last_queries) scale_rows(dk, row, rows);
+            if (last_queries && s_.packed) add_zero(dv, row, rows);
           });
         }
       }
@@ -155,7 +166,23 @@ class AttentionTemplate {
     const Kv step = b_.dim(s_.heads) * b_.index(width_);
     return {params_[p], b * b_.index(rows) * step + h * b_.index(width_), step};
   }
+  View gradient(uint32_t i, int64_t rows, Kv b, Kv h) {
+    if (!s_.packed) return rows_of(6 + i, rows, b, h);
+    const Kv part = b_.dim(s_.heads) * b_.index(width_), step = part * b_.index(3);
+    return {params_[6], b * b_.index(rows) * step + b_.index(i) * part + h * b_.index(width_), step};
+  }
   Kv address(const View& v, Kv row) { return b_.address(v.param, v.at + row * v.step); }
+
+  // Rows of one head lie far apart: those that are used soon are asked for. (Addresses past the end are harmless.)
+  void fetch(const View& v, Kv row, Kv rows) {
+    loop(b_.index(0), rows, 1, [&](Kv i) {
+      for (int64_t c = 0; c < width_; c += 16) {
+        KInst k{.op = KOp::prefetch, .operand_count = 1, .imm = int64_t(v.param)};
+        k.operand[0] = (v.at + (row + i) * v.step + b_.index(c)).id;
+        b_.add(k);
+      }
+    });
+  }
 
   void leaf(KTile::Kind kind, int rows, int vectors, int flags, std::initializer_list<Kv> operands) {
     KTile t{.kind = kind, .dtype = DType::f32, .rows = uint8_t(rows), .vectors = uint8_t(vectors), .flags = uint8_t(flags), .lanes = uint16_t(lanes_), .operands = {}};
@@ -229,7 +256,16 @@ class AttentionTemplate {
     }
   }
   void scale_rows(const View& v, Kv row, Kv rows) {
-    loop(b_.index(0), rows, 1, [&](Kv i) { each_vector(v, row + i, [&](Kv x) { return x * constant(x, s_.scale); }); });
+    loop(b_.index(0), rows, 1, [&](Kv i) {
+      each_vector(v, row + i, [&](Kv x) {
+        const Kv y = x * constant(x, s_.scale);
+        return s_.packed ? y + constant(y, 0) : y;
+      });
+    });
+  }
+  // Packed gradients stand for sums of theirs with zeros beside them: a -0 has become +0.
+  void add_zero(const View& v, Kv row, Kv rows) {
+    loop(b_.index(0), rows, 1, [&](Kv i) { each_vector(v, row + i, [&](Kv x) { return x + constant(x, 0); }); });
   }
 
   // f(position, mask or null) for whole vectors up to n, and for what is left.
