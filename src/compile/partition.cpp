@@ -477,13 +477,10 @@ class Partitioner {
   }
   // The same where the maps are to be the epilogue of a product: every sum is of stored values.
   bool sums_of_stored(uint32_t index, std::vector<NodeId>& sums) const {
-    bool stores_maps = false;
-    if (!column_sums(index, sums, stores_maps)) return false;
-    return std::all_of(sums.begin(), sums.end(), [&](NodeId n) {
-      bool stored = true;
-      producers(n, [&](GraphValue v) { stored &= buffer_[v] && (!computing(v) || kind_[g_.value(v).node] == NodeKind::map); });
-      return stored;
-    });
+    bool stored = true;
+    if (!column_sums(index, sums, stored)) return false;
+    for (NodeId n : sums) producers(n, [&](GraphValue v) { stored &= buffer_[v] && (!computing(v) || kind_[g_.value(v).node] == NodeKind::map); });
+    return stored;
   }
 
   // Several values that leave a cluster are often cheap functions of one inside it: storing that one is less memory.
@@ -655,9 +652,8 @@ class Partitioner {
       if (to.has_row && !sums_of_stored(c, sums)) continue;
       const bool kept = output || readers.size() > 1;
       buffer_[v] = kept;
-      std::vector<GraphValue> outputs;
-      for (GraphValue o : group_outputs(to))
-        if (std::find(sums.begin(), sums.end(), g_.value(o).node) == sums.end()) outputs.push_back(o);
+      std::vector<GraphValue> outputs = group_outputs(to);
+      std::erase_if(outputs, [&](GraphValue o) { return std::find(sums.begin(), sums.end(), g_.value(o).node) != sums.end(); });
       if (kept) outputs.push_back(v);
       std::vector<bool> read = buffer_;
       for (GraphValue o : outputs) read[o] = false;
