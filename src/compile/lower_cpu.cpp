@@ -15,6 +15,7 @@ CpuLowering::CpuLowering(const Loop& loop, const CpuPlan& plan, const ScheduleOp
   b_.kernel().items = plan.items;
   b_.kernel().item_cost = plan.item_cost;
   body_.bypass_caches();
+  body_.fetch_ahead();
 }
 
 Kernel CpuLowering::run() {
@@ -173,6 +174,7 @@ void CpuLowering::scope(const Stores& stores, const Values& wanted) {
   }
   std::vector<Stores> at_once;
   std::vector<std::vector<Pass>> stages = plan_passes(stores, open, at_once);
+  mark_sweeps(stages);
   const Values keep = worth_keeping(stages);
   if (keep.empty()) return run_passes(stages, at_once);
   AxisMask axes = 0;
@@ -199,6 +201,15 @@ void CpuLowering::scope(const Stores& stores, const Values& wanted) {
   run_passes(stages, at_once);
   body_.close();
   b_.end();
+}
+
+// Loads that more than one pass over the same axes makes.
+void CpuLowering::mark_sweeps(const std::vector<std::vector<Pass>>& stages) {
+  std::vector<int> passes(loop_.insts.size());
+  for (const auto& stage : stages)
+    for (const Pass& p : stage)
+      for (ValueId v : values_of(p))
+        if (loop_.insts[v].op == Scalar::load && ++passes[v] == 2) body_.swept_again(v);
 }
 
 // Passes by stage: reductions that are ready and go over the same axes share one, with the stores that are ready there.

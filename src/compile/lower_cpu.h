@@ -77,6 +77,7 @@ class CpuLowering {
 
   // Values of a row that several passes need and that cost more than to keep them (lower_rows.cpp).
   Values values_of(const Pass& p) const;
+  void mark_sweeps(const std::vector<std::vector<Pass>>& stages);
   Values worth_keeping(const std::vector<std::vector<Pass>>& stages) const;
   int vector_axis_of(const Pass& p) const;
   void assign_kept(std::vector<std::vector<Pass>>& stages, const Values& kept);

@@ -123,6 +123,8 @@ class CPrinter final : public Printer, public HelperSink {
       case KOp::interleave: case KOp::every_other: return shuffle(v, part, n);
       case KOp::lane_fold: return fold(v);
       case KOp::any: return any(v);
+      case KOp::scale_exponent:
+        return result(v, part, cat(helpers_c_.scale_exponent(i.type.dtype, n), "(", o(i, 0, part), ", ", o(i, 1, part), ", ", o(i, 2, part), ")"));
       case KOp::lookup: return result(v, part, cat(helpers_c_.lookup(math::Table(i.imm), n), "(", o(i, 0, part), ")"));
       case KOp::var: case KOp::get: case KOp::set: return variable(v, part);
       case KOp::local:

@@ -71,6 +71,25 @@ bool CHelpers::native(DType d, int n, int least_bits) const {
   return bits >= least_bits && bits <= target_.vector_bits;
 }
 
+// By two factors where there is no instruction: the first product is exact.
+std::string CHelpers::scale_exponent(DType d, int n) {
+  const bool wide = d == DType::f64;
+  const DType whole = wide ? DType::i64 : DType::i32, natural = wide ? DType::u64 : DType::u32;
+  const std::string t = n == 1 ? element(d) : sink_.vector(d, n), i = n == 1 ? element(whole) : sink_.vector(whole, n);
+  const std::string u = n == 1 ? element(natural) : sink_.vector(natural, n), name = cat("scale_", t);
+  std::string body;
+  if (avx512_ && int(dtype_bytes(d)) * n == 64) {
+    body = cat("return __builtin_ia32_scalef", wide ? "pd" : "ps", "512_mask(a, n, a, -1, 4);");
+  } else {
+    const auto bits = [&](DType to, DType from, const std::string& type, const std::string& x) { return n == 1 ? bit_cast(to, from, x) : cat("(", type, ")(", x, ")"); };
+    const int mantissa = wide ? 52 : 23;
+    body = cat("const ", i, " biased = ", bits(whole, d, i, "shifted"), " + ", wide ? "(2046l - 0x4338000000000000l)" : "(254 - 0x4b400000)", ", half = (", i, ")((", u,
+               ")biased >> 1); return a * ", bits(d, whole, t, cat("half << ", mantissa)), " * ", bits(d, whole, t, cat("(biased - half) << ", mantissa)), ";");
+  }
+  add(name, t, cat(t, " a, ", t, " n, ", t, " shifted"), body);
+  return name;
+}
+
 std::string CHelpers::lookup(math::Table t, int n) {
   const std::string table = cat("table_", int(t));
   std::string values;

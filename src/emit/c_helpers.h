@@ -33,6 +33,7 @@ class CHelpers {
   std::string from_mask(DType to, int n, const std::string& m);
   std::string fold(Combine c, Scalar s, DType d, int n);
   std::string lookup(math::Table t, int n);  // (i32)
+  std::string scale_exponent(DType d, int n);
   std::string load_partial(DType d, int n);  // (pointer, count)
   std::string load_masked(DType d, int n);   // (pointer, mask)
   std::string load_strided(DType d, int n);

@@ -351,7 +351,9 @@ Kv BodyLowering::load(const Inst& i) {
       if (const Kv r = load_pair(i)) return r;
   }
   const Kv predicate = i.operand_count == 2 ? value(i.operand[1]) : Kv{};
-  return load_at(buffer(uint32_t(i.imm), false), i.operand[0], predicate);
+  const uint32_t p = buffer(uint32_t(i.imm), false);
+  if (!predicate) fetch_ahead(i, p);
+  return load_at(p, i.operand[0], predicate);
 }
 
 Kv BodyLowering::load_at(uint32_t p, ValueId address, Kv predicate) {
@@ -395,6 +397,36 @@ void BodyLowering::store_at(uint32_t p, ValueId address, Kv value, Kv predicate,
   if (step && !mask) return b_.store_strided(p, first_lane(address), value, b_.dim(*step));
   const Kv a = step ? first_lane(address) + b_.iota(lanes_) * b_.dim(*step) : this->value(address);
   b_.store_scatter(p, b_.splat(a, lanes_), value, mask);
+}
+
+// Not what is read again for every row, nor what fits into a near cache.
+void BodyLowering::fetch_ahead(const Inst& load, uint32_t p) {
+  constexpr int64_t line = 64, distance = 2048, near = 1 << 19, far = 65536;  // bytes
+  const ValueId address = load.operand[0];
+  if (!fetch_ahead_ || vector_axis_ < 0 || !guard_.is_full() || !varies(address) || (bound() & ~loop_.depends[address])) return;
+  const auto step = step_along(loop_, address, vector_axis_);
+  if (!step || !step->is(1)) return;
+  const int64_t element = int64_t(dtype_bytes(load.dtype));
+  Dim bytes = element;
+  for (AxisMask m = loop_.depends[address]; m; m &= m - 1) bytes = bytes * loop_.axes[size_t(std::countr_zero(m))].extent;
+  if (bytes.is_const() && bytes.value() < near) return;
+  const Place place(uint32_t(load.imm), address);
+  const auto is_in = [&](const std::vector<Place>& places) { return std::find(places.begin(), places.end(), place) != places.end(); };
+  const auto sweeps = std::count(fetched_.begin(), fetched_.end(), place);
+  const bool again = is_in(swept_again_);
+  if (sweeps > (again ? 1 : 0)) return;
+  fetched_.push_back(place);
+  if (again && sweeps == 0) return;
+  Kv at = first_lane(address);
+  if (again) {
+    const AxisMask outer = loop_.depends[address] & ((AxisMask(1) << vector_axis_) - 1);
+    const auto row = outer ? step_along(loop_, address, 63 - std::countl_zero(outer)) : std::nullopt;
+    if (!row || (row->is_const() && row->value() * element > far)) return;
+    at = at + (row->is_const() ? b_.dim(*row) : b_.op(Scalar::min, b_.dim(*row), b_.index(far / element)));
+  } else {
+    at = at + b_.index(distance / element);
+  }
+  for (int64_t n = 0; n < element * lanes_; n += line) b_.prefetch(p, at + b_.index(n / element));
 }
 
 Kv BodyLowering::array_bytes(const Store& s) {

@@ -48,6 +48,12 @@ class BodyLowering {
   // Results that are too large for caches are stored past them, where nothing reads them in the same kernel.
   void bypass_caches() { bypass_caches_ = true; }
 
+  // What is read in one sweep is asked for some lines ahead, where an array may be larger than the near caches: stores and
+  // arithmetic in between keep the processor's own prefetching short of memory's pace.
+  void fetch_ahead() { fetch_ahead_ = true; }
+  // A load that several sweeps over a row make: the second asks for the next row, while the processor computes.
+  void swept_again(ValueId load) { swept_again_.emplace_back(uint32_t(loop_.insts[load].imm), loop_.insts[load].operand[0]); }
+
   // Functions may be an ulp further off where that makes them shorter: divisions in them are marked (imm 1 of the
   // instruction), 16-bit types have texts of their own. `narrow`: f32 values of the loop that end as 16 bits: they are
   // treated like these.
@@ -95,7 +101,10 @@ class BodyLowering {
   std::vector<Level> levels_;
   std::vector<Kv> positions_;
   std::vector<char> by_lane_, narrow_;
-  bool short_functions_ = false, bypass_caches_ = false, pairs_ = false;
+  void fetch_ahead(const Inst& load, uint32_t p);
+  bool short_functions_ = false, bypass_caches_ = false, fetch_ahead_ = false, pairs_ = false;
+  using Place = std::pair<uint32_t, ValueId>;  // a parameter of the loop and an address
+  std::vector<Place> fetched_, swept_again_;
   Kv load_pair(const Inst& i);
   int vector_axis_ = -1, lanes_ = 1;
   size_t vector_level_ = 0;

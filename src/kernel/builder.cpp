@@ -227,6 +227,21 @@ Kv KernelBuilder::shuffle_xor(Kv a, int lane_mask) {
   return add(i);
 }
 
+Kv KernelBuilder::scale_exponent(Kv a, Kv n, Kv shifted) {
+  const int lanes = std::max({a.lanes(), n.lanes(), shifted.lanes()});
+  KInst i{.op = KOp::scale_exponent, .type = {a.dtype(), uint16_t(lanes)}, .operand_count = 3};
+  i.operand[0] = splat(a, lanes).id;
+  i.operand[1] = splat(n, lanes).id;
+  i.operand[2] = splat(shifted, lanes).id;
+  return add(i);
+}
+
+void KernelBuilder::prefetch(uint32_t p, Kv index) {
+  KInst i{.op = KOp::prefetch, .operand_count = 1, .imm = int64_t(p)};
+  i.operand[0] = index.id;
+  add(i);
+}
+
 Kv KernelBuilder::lookup(math::Table t, Kv index) {
   KInst i{.op = KOp::lookup, .type = {DType::f32, uint16_t(index.lanes())}, .operand_count = 1, .imm = int64_t(t)};
   i.operand[0] = index.id;

@@ -56,6 +56,7 @@ class KernelBuilder {
   Kv lane_fold(Combine c, Kv a);
   Kv any(Kv a);
   Kv lookup(math::Table t, Kv index);
+  Kv scale_exponent(Kv a, Kv n, Kv shifted);
   Kv interleave(Kv a, Kv b);
   Kv every_other(Kv a, int first);  // 0 or 1
 
@@ -77,6 +78,7 @@ class KernelBuilder {
   Kv get(Kv var);
   void set(Kv var, Kv value);
   void report(Kv bad, Kv index);
+  void prefetch(uint32_t p, Kv index);
   Kv address(uint32_t p, Kv index);
   void tile(KTile t);
 
@@ -102,7 +104,7 @@ class KernelBuilder {
   Kernel& kernel() { return kernel_; }
   Kernel finish();                  // removes what is unused; verifies
   static bool is_const(Kv v, int64_t bits);
-  // Where tables are no registers (GPUs), functions use their texts without.
+  // Where tables are no registers and exponents have no instruction (GPUs), functions use their texts without.
   void forbid_tables() { tables_ = false; }
   bool has_tables() const { return tables_; }
 
@@ -159,6 +161,7 @@ inline Kv to_int(Kv a) { return a.b->cast(a, is_f64(a) ? DType::i64 : DType::i32
 inline Kv to_float(Kv like, Kv i) { return like.b->cast(i, like.dtype()); }
 inline bool has_tables(Kv a) { return a.b->has_tables(); }
 inline Kv lookup(Kv, math::Table t, Kv i) { return i.b->lookup(t, i); }
+inline Kv scale_exponent(Kv a, Kv n, Kv shifted) { return a.b->scale_exponent(a, n, shifted); }
 inline Kv to_f64(Kv a) { return a.b->cast(a, DType::f64); }
 inline Kv to_f32(Kv a) { return a.b->cast(a, DType::f32); }
 inline Kv lshr(Kv a, int n) {

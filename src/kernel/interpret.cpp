@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -104,6 +105,10 @@ class Machine {
         return;
       }
       case KOp::lane_fold: return fold(v);
+      case KOp::scale_exponent:
+        if (i.type.dtype == DType::f64) scale_exponent<double>(i, v);
+        else scale_exponent<float>(i, v);
+        return;
       case KOp::lookup:
         for (int l = 0; l < n; ++l)
           reinterpret_cast<float*>(at(v))[l] = math::tables[i.imm][reinterpret_cast<const int32_t*>(operand(i, 0))[l] & (math::table_size - 1)];
@@ -150,6 +155,12 @@ class Machine {
     }
     if (i.op >= KOp::load && i.op <= KOp::store_scatter) return access(v);
     refuse(i);
+  }
+
+  template <class F>
+  void scale_exponent(const KInst& i, KValue v) {
+    const F *a = reinterpret_cast<const F*>(operand(i, 0)), *n = reinterpret_cast<const F*>(operand(i, 1));
+    for (int l = 0; l < i.type.lanes; ++l) reinterpret_cast<F*>(at(v))[l] = n[l] == n[l] ? std::ldexp(a[l], int(n[l])) : n[l];
   }
 
   int64_t constant_word(const KInst& i) const {

@@ -37,6 +37,7 @@ namespace phlox {
   KERNEL_OP(interleave, 2, 2, value)     /* a0, b0, a1, b1, ...: twice the lanes */                        \
   KERNEL_OP(every_other, 1, 1, value)    /* lanes imm, imm + 2, ...: half of them; imm 0 or 1 */           \
   KERNEL_OP(lookup, 1, 1, value)         /* math::tables[imm][the low five bits], f32 by i32 */             \
+  KERNEL_OP(scale_exponent, 3, 3, value) /* a 2^b, b integral or NaN, rounded once; c: b + 1.5 2^23 (f64: 2^52) */ \
   KERNEL_OP(any, 1, 1, value)            /* bool: is a lane true */                                        \
   KERNEL_OP(load, 1, 1, value)           /* param[address + l] */                                          \
   KERNEL_OP(load_partial, 2, 2, value)   /* the first `count` lanes, the others 0; touches nothing past */ \

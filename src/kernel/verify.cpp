@@ -75,6 +75,10 @@ class Verify {
         check(operand(0).type == KType{i_->type.dtype, uint16_t(2 * lanes)} && !is_bool(i_->type.dtype) && (i_->imm == 0 || i_->imm == 1),
               "needs twice its lanes");
         break;
+      case KOp::scale_exponent:
+        check(i_->type.dtype == DType::f32 || i_->type.dtype == DType::f64, "needs f32 or f64");
+        for (int n = 0; n < 3; ++n) value(n);
+        break;
       case KOp::lookup:
         check(operand(0).type == KType{DType::i32, uint16_t(lanes)} && i_->type.dtype == DType::f32 && i_->imm >= 0 && i_->imm < math::table_count,
               "needs i32 and a table");

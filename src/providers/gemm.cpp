@@ -610,11 +610,7 @@ void GemmTemplate::fetch_far_operands(Kv row, Kv rows, Kv column) {
     for (const Far& f : far_) {
       const Kv at = body_.value(f.address);
       const uint32_t p = body_.buffer(f.param, f.written);
-      for (int v = 0; v < plan_.width; ++v) {
-        KInst k{.op = KOp::prefetch, .operand_count = 1, .imm = int64_t(p)};
-        k.operand[0] = (at + index(int64_t(v) * plan_.lanes)).id;
-        b_.add(k);
-      }
+      for (int v = 0; v < plan_.width; ++v) b_.prefetch(p, at + index(int64_t(v) * plan_.lanes));
     }
     body_.close();
   });

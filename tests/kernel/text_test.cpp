@@ -16,6 +16,7 @@ Kernel sample() {
   const Kv n = b.dim(100), array = b.local(DType::f32, 64), sum = b.var(b.constant(DType::f32, 0, 32));
   const Kv at = b.begin_for(b.item_begin(), b.item_end(), b.index(32));
   b.begin_if(lt(at, n));
+  b.prefetch(in, at + n);
   const Kv x = b.load_partial(in, at, n - at, 32);
   b.set(sum, b.get(sum) + expand_math(Scalar::exp, x) + expand_math(Scalar::normal_cdf, x));
   b.begin_else();
