@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <bit>
@@ -425,9 +426,7 @@ class Planner {
     const AttentionShape shape{tq.dtype, tq.shape[0], tq.shape[1], tk.shape[1], tq.shape[2], tq.shape[3].value(),
                                n.args[n.args.size() - 2].real, n.args[n.args.size() - 1].bits != 0, packed};
     if (target_.kind == DeviceKind::cpu) {
-      const Kernel k = backward ? attention_backward_cpu(shape, target_, at) : attention_forward_cpu(shape, target_, {at[0], at[1], at[2]});
-      if (options_.verify > 1) checked("claim", [&] { verify_kernel(k); });
-      add_launch(s, program_kernel(k));
+      add_launch(s, attention_kernel(shape, backward, at));
     } else if (!backward) {
       add_launch(s, attention_forward(shape, {at[0], at[1], at[2]}));
     } else {
@@ -435,6 +434,18 @@ class Planner {
       add_launch(s, attention_backward_keys(shape, at));
     }
     return true;
+  }
+
+  // Equal layers ask for equal kernels.
+  struct WholeKernel { AttentionShape shape; bool backward; std::array<AttentionOperand, 4> at; Program::Kernel kernel; };
+  const Program::Kernel& attention_kernel(const AttentionShape& shape, bool backward, const AttentionOperand (&at)[4]) {
+    const std::array<AttentionOperand, 4> operands{at[0], at[1], at[2], at[3]};
+    for (const WholeKernel& w : whole_kernels_)
+      if (w.shape == shape && w.backward == backward && w.at == operands) return w.kernel;
+    const Kernel k = backward ? attention_backward_cpu(shape, target_, at) : attention_forward_cpu(shape, target_, {at[0], at[1], at[2]});
+    if (options_.verify > 1) checked("claim", [&] { verify_kernel(k); });
+    whole_kernels_.push_back({shape, backward, operands, program_kernel(k)});
+    return whole_kernels_.back().kernel;
   }
 
   // Rows added into a table by a dense index, on a GPU.
@@ -580,6 +591,7 @@ class Planner {
   std::vector<int> last_reader_;
   std::vector<bool> wide_;
   std::unordered_multimap<uint64_t, Lowering> lowered_;  // by a hash of the loop
+  std::vector<WholeKernel> whole_kernels_;
   Launches launches_;
   std::unordered_map<size_t, Flattened> whole_reductions_;  // by group
   size_t at_ = 0;

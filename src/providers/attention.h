@@ -21,9 +21,13 @@ struct AttentionShape {
   double scale;
   bool causal;
   bool packed = false;  // cpu, backward: the gradients side by side in the rows of one result
+  friend bool operator==(const AttentionShape&, const AttentionShape&) = default;
 };
 // Where the elements of an operand lie, in elements; those of one row side by side.
-struct AttentionOperand { Dim base = 0, batch = 0, row = 0, head = 0; };
+struct AttentionOperand {
+  Dim base = 0, batch = 0, row = 0, head = 0;
+  friend bool operator==(const AttentionOperand&, const AttentionOperand&) = default;
+};
 
 // Buffers of its step: q k v, then out and logsumexp.
 Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3]);
