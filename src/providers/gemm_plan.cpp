@@ -150,6 +150,11 @@ void plan_any(const Contraction& c, const Target& target, const Shape& s, GemmPl
   const Dim along = ceildiv(parts * m, max(m + n, Dim(1)));
   p.row_blocks = max(ceildiv(m, p.most_rows), min(along, ceildiv(m, Dim(16))));
   p.column_blocks = max(ceildiv(n, p.most_columns), min(ceildiv(parts, max(p.row_blocks, Dim(1))), ceildiv(n, Dim(2 * s.lanes))));
+  // As many blocks for each thread: more blocks of rows where there are several, else more of columns.
+  const auto share = [&](Dim mine, Dim others) { return ceildiv(ceildiv(mine * others, parts) * parts, max(others, Dim(1))); };
+  const Dim several = min(max(p.row_blocks - Dim(1), Dim(0)), Dim(1));
+  p.row_blocks = p.row_blocks + (share(p.row_blocks, p.column_blocks) - p.row_blocks) * several;
+  p.column_blocks = share(p.column_blocks, p.row_blocks);
   p.item_cost = 4000;  // more than one block only where each is worth a thread
 }
 
