@@ -366,6 +366,10 @@ class Partitioner {
   // Computing v again in another cluster: the additions it takes at each of `all` points, or a large number; reductions
   // on the way are noted, and what is read at so many points. Values of rows cost nothing.
   int again_cost(GraphValue v, std::vector<GraphValue>& wide_reads, std::vector<GraphValue>& reductions, int depth, int64_t all) const {
+    // Without this, values that are used several times on every way down make it endless.
+    constexpr int most_visits = 5000;
+    if (depth == 0) again_visits_ = 0;
+    if (++again_visits_ > most_visits) return 1000;
     const NodeId n = g_.value(v).node;
     const bool small = !gpu() && points(v) <= all / 8;
     if (n == no_node || forced_[v] || buffer_[v]) {
@@ -385,7 +389,7 @@ class Partitioner {
     if (depth % 100 > 16) return 1000;
     int cost = kind_[n] == NodeKind::view || small ? 0 : op_cost(g_.node(n));
     for_each_value(std::span<const Arg>(g_.node(n).args),
-                   [&](const Arg& a) { cost += again_cost(a.value, wide_reads, reductions, depth + 1, all); });
+                   [&](const Arg& a) { if (cost < 1000) cost += again_cost(a.value, wide_reads, reductions, depth + 1, all); });
     return cost;
   }
 
@@ -769,6 +773,7 @@ class Partitioner {
   std::vector<NodeId> apart_;
   std::unordered_multimap<uint64_t, std::pair<Loop, Answer>> answers_;
   mutable int64_t again_points_ = 0;  // of the value that again_cost is asked about
+  mutable int again_visits_ = 0;      // by that call
 };
 
 }  // namespace

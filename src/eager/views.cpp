@@ -173,7 +173,12 @@ bool alias_views(Signature& s, const OpInfo& op, const CallKey& key, Tensors& vi
     if (op.schema.name.find("as_strided") != std::string::npos) check_inside(op, *base, p.offset, p.sizes, p.strides);
     views.push_back(make_view_as(base, s.graph.type(v).dtype, p.offset, p.sizes, p.strides));
   }
-  if (views.empty() || views[0]->dtype != base->dtype) return true;  // other bits have no gradient
+  if (views.empty()) return true;
+  if (views[0]->dtype != base->dtype) {  // other bits have no gradient, but a trace follows them
+    const NoGrad guard;
+    if (Tracer::current()) record_view(s, base, key.numbers, key.symbols, views);
+    return true;
+  }
   if (Tracer::current() || (has_gradient(base->dtype) && (grad_enabled() || base->requires_grad))) record_view(s, base, key.numbers, key.symbols, views);
   return true;
 }

@@ -1,6 +1,8 @@
 // The passes' switches, and what is checked between them.
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "base/error.h"
 #include "compile/compile.h"
 #include "graph/graph.h"
@@ -87,6 +89,26 @@ TEST(Passes, graphs_are_checked) {
   } catch (const InternalError& e) {
     EXPECT_NE(std::string(e.what()).find("after the pass 'build'"), std::string::npos) << e.what();
   }
+}
+
+// Values that are used several times on every way down, as the largest of a window's taps: the question whether to compute
+// one again may not follow all ways.
+TEST(Passes, long_chains_of_choices_compile_at_once) {
+  std::string text = "graph(%0: f32[2,8,8], %1: f32[2,8,8]) {\n";
+  int next = 2, best = 0;
+  for (int k = 0; k < 60; ++k) {
+    text += cat("  %", next, " = prim::reshape(%1, [2, 8, 8]) : f32[2,8,8]\n");
+    text += cat("  %", next + 1, " = prim::lt(%", best, ", %", next, ") : bool[2,8,8]\n");
+    text += cat("  %", next + 2, " = prim::add(%", next, ", %", best, ") : f32[2,8,8]\n");
+    text += cat("  %", next + 3, " = prim::select(%", next + 1, ", %", next + 2, ", %", best, ") : f32[2,8,8]\n");
+    best = next + 3;
+    next += 4;
+  }
+  text += cat("  %", next, " = prim::reduce(%", best, ", [1], 'sum') : f32[2,8]\n");
+  text += cat("  return %", best, ", %", next, "\n}");
+  const auto start = std::chrono::steady_clock::now();
+  compile_graph(parse_graph(text, find_op), host_target());
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 5);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <map>
 
 #include "base/error.h"
@@ -169,6 +170,7 @@ std::vector<Tensor> make_pool(uint64_t seed) {
 }
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double cpu_seconds() { return double(std::clock()) / CLOCKS_PER_SEC; }  // of all threads: a busy machine is no slow call
 
 }  // namespace
 
@@ -201,10 +203,10 @@ int64_t run_random_calls(const Options& o) {
     now_doing(cat("call ", i, " of seed ", o.seed, ": ", made.text()));
     phlox_tensor* outs[64];
     int32_t n = 64;
-    const double before = now();
-    alarm(30);
+    const double before = cpu_seconds();
+    alarm(120);
     const phlox_status s = phlox_call(t.handle, reinterpret_cast<const phlox_slot*>(args.data()), int32_t(args.size()), outs, &n, "random:1");
-    const double seconds = now() - before;
+    const double seconds = cpu_seconds() - before;
     if (s == PHLOX_OK && n <= 64) for (int32_t k = 0; k < n; ++k) phlox_tensor_release(outs[k]);
     ++done;
     (s == PHLOX_OK ? ok : errors)++;
@@ -212,7 +214,7 @@ int64_t run_random_calls(const Options& o) {
     if (s == PHLOX_INTERNAL) wrong = cat("internal error: ", phlox_error_message(phlox_last_error()));
     for (int k = 0; k < 5 && s != PHLOX_OK && wrong.empty(); ++k)
       if (!*phlox_error_part(phlox_last_error(), k)) wrong = cat("an error without part ", k, ": ", phlox_error_message(phlox_last_error()));
-    if (seconds > 2) wrong = cat("took ", seconds, " s");
+    if (seconds > 2) wrong = cat("took ", seconds, " s of processor time");
     if (wrong.empty()) return;
     ++failed;
     if (reported[t.info->schema.full_name()]++ < (o.verbose ? 100 : 1))

@@ -105,6 +105,16 @@ TEST(Trace, a_reshape_of_a_transposed_argument_is_a_copy) {
   EXPECT_EQ(values(b), (std::vector<float>{11, 12, 13, 14, 15, 16}));
 }
 
+TEST(Trace, other_bits_of_an_argument_are_followed) {
+  auto f = make_ref<CompiledFunction>([](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{call1("view.dtype", {tensor_arg(in[0]), Arg::of_dtype(DType::i32)})};
+  });
+  const Tensor r = f->call({make({2}, {1, -2})})[0];
+  EXPECT_EQ(r->dtype, DType::i32);
+  EXPECT_EQ(reinterpret_cast<const int32_t*>(r->bytes())[0], 0x3f800000);
+  EXPECT_EQ(reinterpret_cast<const uint32_t*>(r->bytes())[1], 0xc0000000u);
+}
+
 TEST(Trace, a_scatter_into_a_tensor_with_gaps_begins_with_its_elements) {
   const Tensor x = every_second(make({5}, {1, 2, 3, 4, 5}));
   const Tensor index = call1("to.dtype", {tensor_arg(make({1}, {1})), Arg::of_dtype(DType::i64)});
