@@ -129,7 +129,6 @@ Sv LoopBuilder::load(uint32_t p, Sv address, Sv predicate) {
 }
 
 Sv LoopBuilder::op(Scalar s, Sv a, Sv b, Sv c) {
-  if (a && is_bool(a.dtype())) s = s == Scalar::add ? Scalar::bor : s == Scalar::mul ? Scalar::band : s;  // sums of bools are ors
   const ScalarInfo& info = scalar_info(s);
   const Sv all[3] = {a, b, c};
   Inst i{.op = s, .dtype = s == Scalar::select ? b.dtype() : a.dtype()};

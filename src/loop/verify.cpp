@@ -81,7 +81,7 @@ struct Checker {
   std::string combining(const Inst& i) const {
     if (!i.axes || (i.axes & ~all_axes)) return "axes that do not exist, or none";
     if (type(i, 0) != i.dtype) return "changes the type of its operand";
-    if (!combine_fits(i.combine, i.dtype)) return cat(combine_name(i.combine), " of ", i.dtype);
+    if (!combine_fits(combine_on(i.dtype, i.combine), i.dtype)) return cat(combine_name(i.combine), " of ", i.dtype);
     if (i.op == Scalar::reduce) {
       if (i.order == Order::chain && i.combine != Combine::add) return "a chain that does not add";
       return {};
@@ -132,7 +132,7 @@ struct Checker {
     } else {
       const DType d = type(i, 0);
       for (int k = 1; k < i.operand_count; ++k) if (type(i, k) != d) return cat("of ", d, " and ", type(i, k));
-      if (!accepts(i.op, d)) return cat("of ", d);
+      if (!accepts(scalar_on(d, i.op), d)) return cat("of ", d);
       if (i.dtype != (result == ScalarResult::test ? DType::boolean : d)) return cat("with result ", i.dtype);
     }
     if (loop.depends[id] != depends_of(loop, i)) return "a wrong set of axes that it varies over";
