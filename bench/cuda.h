@@ -10,7 +10,7 @@ namespace bench {
 // Seconds that one call of f takes when calls follow each other: the median of batches that end with the device at rest.
 // The first ones, half as long, are not timed.
 template <class F>
-double per_call_cuda(F&& f, double seconds = 0.05) {
+double per_call_cuda(F&& f, double seconds = 0.03) {
   static const phlox::Device gpu("cuda");
   f();
   phlox::synchronize(gpu);

@@ -24,14 +24,14 @@ extern "C" __global__ void k_1(const __grid_constant__ WORDS words) {
 template <class F>
 double timed(CudaDevice& d, F&& f) {
   double start = bench::now(), each = 1;
-  for (int64_t n = 1; bench::now() - start < 0.025; n *= 2) {
+  for (int64_t n = 1; bench::now() - start < 0.015; n *= 2) {
     const double from = bench::now();
     for (int64_t i = 0; i < n; ++i) f();
     d.synchronize(0);
     each = (bench::now() - from) / double(n);
   }
   double times[5];
-  const int64_t calls = std::max<int64_t>(1, int64_t(0.01 / each));
+  const int64_t calls = std::max<int64_t>(1, int64_t(0.006 / each));
   for (double& t : times) {
     const double from = bench::now();
     for (int64_t i = 0; i < calls; ++i) f();
