@@ -149,6 +149,31 @@ def attention_floor(line, peaks):
     return 1e6 * products * (16 * 1024) * int(length) * 768 / peaks["bf16"]
 
 
+def gemm_cuda_lines():
+    """The shapes of bench/gemm_cuda.cpp, M N K."""
+    small, large = [(3072, 2048), (2048, 2048), (8192, 2048), (2048, 8192)], [(6144, 4096), (4096, 4096), (14336, 4096), (4096, 14336)]
+    all_shapes = [(1, *s) for s in small + large] + [(1, 128256, 2048)]
+    all_shapes += [(m, *s) for m in (2, 4, 8, 16) for s in large[1:3]] + [(8, *small[2]), (16, *small[3])]
+    all_shapes += [(m, *s) for m in (64, 256, 1024, 4096) for s in (large[0], large[3])] + [(m, *small[2]) for m in (128, 2048, 8192)]
+    all_shapes += [(8192, 4096, 4096), (8192, 3072, 768), (8192, 768, 3072), (8192, 2304, 768), (6304, 3072, 1024), (6304, 4096, 1024),
+                   (6304, 1024, 4096), (6272, 1024, 256), (1568, 512, 2048), (256, 1000, 2048)]
+    return [f"m{m}-n{n}-k{k}" for m, n, k in all_shapes]
+
+
+def gemm_cuda_floor(line, peaks):
+    m, n, k = (int(part[1:]) for part in line.split("-"))
+    return 1e6 * max(2 * (m * k + n * k + m * n) / peaks["copy"], 2 * m * n * k / peaks["bf16"])
+
+
+LLAMA_WEIGHTS = {"llama-1b": 1235746816, "llama-8b": 7504658432}  # read for a token, without the table of embeddings
+
+
+def decode_contenders(line):
+    if line.endswith("-first"):
+        return [Contender("phlox", program("decode_cuda"), fresh=True, caches=("PHLOX_CACHE_DIR",))]
+    return [Contender("phlox", program("decode_cuda")), torch_cuda("decode-cuda", "reduce-overhead")]
+
+
 GEMM_SIZES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048]
 BENCHES = {
     "eager-cpu-op": Bench(
@@ -199,6 +224,15 @@ BENCHES = {
         ["mlp-forward", "mlp-step"], "us",
         lambda line: [Contender("phlox", program("launch_bound")), torch_cuda("launch-bound", "reduce-overhead")], scale=1e6,
         bars={"*": "ratio ≥2"}, cuda=True),
+    "gemm-cuda": Bench(
+        gemm_cuda_lines(), "us",
+        lambda line: [Contender("phlox", (binary("bench/gemm_cuda"),)), Contender("cuBLASLt, best of 8", (binary("bench/gemm_cuda"), "peer"))],
+        peaks=lambda line: {"copy": "copy", "bf16": "bf16"}, floor=gemm_cuda_floor, bars={"*": "ratio ≥0.97"}, cuda=True),
+    "decode-cuda": Bench(
+        ["llama-1b", "llama-8b", "llama-1b-first", "llama-8b-first"], "us", decode_contenders, scale=1e6,
+        peaks=lambda line: {} if line.endswith("-first") else {"copy": "copy"},
+        floor=lambda line, peaks: 1e6 * 2 * LLAMA_WEIGHTS[line] / peaks["copy"] if line in LLAMA_WEIGHTS else None,
+        bars={"llama-1b": "ratio ≥1.6", "llama-8b": "ratio ≥1.25", "llama-1b-first": "≤3000000", "llama-8b-first": "≤3000000"}, cuda=True),
     "train-gpt2": Bench(["tokens", "memory", "first-step"], "", lambda line: [],
                         bars={"tokens": "ratio ≥1.05", "memory": "ratio ≥1", "first-step": "≤4"}, cuda=True),
     "cuda-peaks": Bench(["copy", "bf16", "launch100"], "", lambda line: [Contender("phlox", program("cuda_peaks"))], cuda=True),

@@ -1,5 +1,6 @@
 """PyTorch on a GPU as a contender. usage: torch_cuda.py BENCH MODE
 MODE: eager, compiled, reduce-overhead; of attention-cuda: flash, cudnn"""
+import math
 import os
 import sys
 import time
@@ -153,5 +154,65 @@ def launch_bound(line):
     return lambda: per_call(step)
 
 
-serve({"rows-cuda": rows, "cumsum-cuda": cumsum, "attention-cuda": attention, "eager-cuda-op": eager_op,
+class Llama(nn.Module):
+    """The model of bench/decode_cuda.cpp: one token a call, keys and values written into caches in place."""
+
+    def __init__(self, width, layers, heads, key_heads, head, inner, vocabulary, tied, length=512):
+        super().__init__()
+        self.shape = heads, key_heads, head, length
+
+        def weight(*sizes):
+            return (torch.randn(*sizes, dtype=torch.bfloat16, **gpu) * 0.02)
+        self.embeddings = weight(vocabulary, width)
+        self.head = self.embeddings if tied else weight(vocabulary, width)
+        self.norm = torch.ones(width, dtype=torch.bfloat16, **gpu)
+        self.layers = [dict(norm_1=self.norm.clone(), qkv=weight((heads + 2 * key_heads) * head, width), out=weight(width, heads * head),
+                            norm_2=self.norm.clone(), gate=weight(inner, width), up=weight(inner, width), down=weight(width, inner),
+                            k=torch.zeros(1, key_heads, length, head, dtype=torch.bfloat16, **gpu),
+                            v=torch.zeros(1, key_heads, length, head, dtype=torch.bfloat16, **gpu)) for _ in range(layers)]
+        speed = torch.exp(torch.arange(head // 2, **gpu) * (-math.log(500000.0) * 2 / head))
+        angles = torch.arange(length, **gpu).unsqueeze(1) * speed
+        both = torch.cat((angles, angles), 1)
+        self.cosines, self.sines = both.cos().bfloat16(), both.sin().bfloat16()
+        self.token = torch.ones(1, dtype=torch.int64, **gpu)
+        self.place = torch.zeros(1, dtype=torch.int64, **gpu)
+
+    def forward(self, token, place):
+        heads, key_heads, head, length = self.shape
+        cosine, sine = self.cosines[place], self.sines[place]
+        mask = (torch.arange(length, **gpu) <= place).view(1, 1, 1, length)
+
+        def turned(x):
+            a, b = x.chunk(2, -1)
+            return x * cosine + torch.cat((-b, a), -1) * sine
+        h = F.embedding(token, self.embeddings)
+        for l in self.layers:
+            qkv = F.linear(F.rms_norm(h, h.shape[-1:], l["norm_1"], 1e-5), l["qkv"]).view(heads + 2 * key_heads, head)
+            q, k, v = qkv.split((heads, key_heads, key_heads))
+            l["k"].index_copy_(2, place, turned(k).view(1, key_heads, 1, head))
+            l["v"].index_copy_(2, place, v.view(1, key_heads, 1, head))
+            y = F.scaled_dot_product_attention(turned(q).view(1, heads, 1, head), l["k"], l["v"], mask, enable_gqa=True)
+            h = h + F.linear(y.view(1, heads * head), l["out"])
+            n = F.rms_norm(h, h.shape[-1:], l["norm_2"], 1e-5)
+            h = h + F.linear(F.silu(F.linear(n, l["gate"])) * F.linear(n, l["up"]), l["down"])
+        scores = F.linear(F.rms_norm(h, h.shape[-1:], self.norm, 1e-5), self.head)
+        return scores, scores.argmax(-1), (place + 1) % length
+
+
+def decode(line):
+    shapes = {"llama-1b": (2048, 16, 32, 8, 64, 8192, 128256, True), "llama-8b": (4096, 32, 32, 8, 128, 14336, 128256, False)}
+    model = Llama(*shapes[line])
+    f = torch.compile(model, mode="reduce-overhead", dynamic=False)
+
+    def step():
+        with torch.no_grad():
+            _, token, place = f(model.token, model.place)
+            model.token.copy_(token)
+            model.place.copy_(place)
+    for _ in range(5):
+        step()
+    return lambda: per_call(step, 0.3)
+
+
+serve({"rows-cuda": rows, "decode-cuda": decode, "cumsum-cuda": cumsum, "attention-cuda": attention, "eager-cuda-op": eager_op,
        "launch-bound": launch_bound}[bench])
