@@ -141,13 +141,15 @@ void plan_any(const Contraction& c, const Target& target, const Shape& s, GemmPl
   for (int h : {2, 4, 6, 8, 11, 14})
     if (h <= p.mr && (p.mr == 14 ? h % 2 == 1 || h == 4 || h == 8 || h == 14 : true)) p.heights.push_back(h);
   p.direct_b = c.b.plain && c.b.row.is(1);
-  p.most_rows = 252;
+  // Packed rows of A take a quarter of the near cache: the more rows, the less often columns of B are packed again.
+  p.most_rows = p.mr * std::clamp<int64_t>(ceil_div(target.l2_bytes / 4, 1024 * p.mr), ceil_div(252, p.mr), ceil_div(518, p.mr));
   p.most_columns = 1024;
   p.sub_tiles = p.most_rows / p.mr;
-  // Enough blocks for the threads, but none of less than some microseconds; cut along the longer side.
+  // Enough blocks for the threads, but none of less than some microseconds; rows are cut first, because blocks side by side
+  // would each pack the same rows.
   const Dim m = c.m_size, n = c.n_size, work = m * n * c.k_size;
-  const Dim parts = max(Dim(1), min(Dim(std::max(1, target.threads)), floordiv(work, Dim(1 << 18))));
-  const Dim along = ceildiv(parts * m, max(m + n, Dim(1)));
+  const Dim parts = max(Dim(1), min(Dim(std::max(1, target.threads)), floordiv(work, Dim(1 << 17))));
+  const Dim along = max(ceildiv(parts * m, max(m + n, Dim(1))), min(parts, floordiv(m, Dim(32))));
   p.row_blocks = max(ceildiv(m, p.most_rows), min(along, ceildiv(m, Dim(16))));
   p.column_blocks = max(ceildiv(n, p.most_columns), min(ceildiv(parts, max(p.row_blocks, Dim(1))), ceildiv(n, Dim(2 * s.lanes))));
   // As many blocks for each thread: more blocks of rows where there are several, else more of columns.
