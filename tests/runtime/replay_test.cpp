@@ -237,6 +237,29 @@ TEST(Replay, SizesAreBounded) {
   EXPECT_EQ(std::count(report.begin(), report.end(), '{'), 8) << report;
 }
 
+// Each cut says what it is for, and how the program was recorded in the end.
+TEST(Replay, CutsAreEventsWithReasons) {
+  TapeDevice device;
+  const Ref<Program> p = two_chains();
+  p->steps[0].no_capture = true;
+  auto e = make_ref<Executable>(p, device, std::vector<void*>());
+  e->enable_replay({true, true});
+  const size_t before = recent_events().size();
+  auto x = values(1), y = values(2), out = values(0);
+  for (int run = 0; run < 3; ++run) {
+    void *in[] = {x.data(), y.data()}, *results[] = {out.data()};
+    e->run(e->plan({}), in, std::vector<int64_t>(2), results, 0);
+  }
+  std::string words;
+  const std::vector<Event> events = recent_events();
+  for (size_t i = std::min(before, events.size()); i < events.size(); ++i)
+    if (events[i].kind == EventKind::capture) words += events[i].subject + " " + events[i].reason + "\n";
+  EXPECT_NE(words.find("tape.host cut: it runs on the host"), std::string::npos) << words;
+  EXPECT_NE(words.find("tape.add cut: the op says that it cannot be captured"), std::string::npos) << words;
+  EXPECT_NE(words.find("recorded: 8 steps in "), std::string::npos) << words;
+  EXPECT_EQ(out[0], (1 + 2) * 2 + 1 + ((2 + 2 + 1) * 2 + 2));
+}
+
 TEST(Replay, NoCaptureIsACut) {
   TapeDevice device;
   const Ref<Program> p = two_chains();
