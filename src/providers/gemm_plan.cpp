@@ -141,8 +141,8 @@ void plan_any(const Contraction& c, const Target& target, const Shape& s, GemmPl
   for (int h : {2, 4, 6, 8, 11, 14})
     if (h <= p.mr && (p.mr == 14 ? h % 2 == 1 || h == 4 || h == 8 || h == 14 : true)) p.heights.push_back(h);
   p.direct_b = c.b.plain && c.b.row.is(1);
-  // Packed rows of A take a quarter of the near cache: the more rows, the less often columns of B are packed again.
-  p.most_rows = p.mr * std::clamp<int64_t>(ceil_div(target.l2_bytes / 4, 1024 * p.mr), ceil_div(252, p.mr), ceil_div(518, p.mr));
+  // The more rows, the less often columns of B are packed again; but half a near cache of packed A was slower than a quarter.
+  p.most_rows = p.mr * (target.l2_bytes >= 1 << 20 ? ceil_div(256, p.mr) : 252 / p.mr);
   p.most_columns = 1024;
   p.sub_tiles = p.most_rows / p.mr;
   // Enough blocks for the threads, but none of less than some microseconds; rows are cut first, because blocks side by side
