@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "providers/attention.h"
 #include "providers/library_matmul.h"
+#include "providers/providers.h"
 #include "providers/scatter_rows.h"
 #include "compile/claim.h"
 #include "compile/collapse.h"
@@ -350,7 +351,9 @@ class Planner {
     });
     if (!contraction) return false;
     std::string refusal;
-    const auto m = match_library_matmul(collapse_axes(f.loop), refusal);
+    const Loop simple = collapse_axes(f.loop);
+    if (options_.on(Pass::providers) && provided(simple, target_, refusal)) return false;
+    const auto m = match_library_matmul(simple, refusal);
     if (!m) {
       emit_event(EventKind::provider, cat("loop ", hash_of(f.loop)), cat("not for cuBLASLt: ", refusal));
       return false;

@@ -86,12 +86,12 @@ class Lowering {
     const bool contraction = std::any_of(loop.insts.begin(), loop.insts.end(), [](const Inst& i) {
       return i.op == Scalar::reduce && i.order == Order::chain;
     });
-    if (!contraction || !options_.providers || target_.kind != DeviceKind::cpu) return false;
+    if (!contraction || !options_.providers) return false;
     std::string refusal;
     Loop numbered = loop;
     for (size_t n = numbered.params.size() - params_; n < result.temps.size(); ++n)  // temporaries keep their numbers
       numbered.params.push_back({Param::Kind::in, result.temps[n].dtype});
-    if (auto f = frame_factor(numbered)) {
+    if (auto f = target_.kind == DeviceKind::cpu ? frame_factor(numbered) : std::nullopt) {
       if (auto k = provide_kernel(f->rest, target_, refusal, int(numbered.params.size()))) {
         add_temp(f->dtype, f->count);
         lower(f->copy);

@@ -4,6 +4,7 @@
 #include "base/event.h"
 #include "eager/interpret_kernels.h"
 #include "eager/signature.h"
+#include "eager/tuned.h"
 #include "native/cuda/cublaslt.h"
 #include "ops/registry.h"
 #include "toolchain/compiler.h"
@@ -15,6 +16,7 @@ namespace phlox {
 static void register_references() {
   static std::once_flag once;
   std::call_once(once, [] {
+    lend_tune_store();
     register_device_native(DeviceKind::cuda, "cublaslt.matmul", cublaslt_matmul);
     for (const OpInfo* op : all_ops()) {
       const OpRecord& r = op->op->record;

@@ -27,7 +27,9 @@ std::string CTiles::function(const KTile& t) {
     case KTile::Kind::copy_rows: return copy_rows(t);
     case KTile::Kind::row_dot: return row_dot(t);
     case KTile::Kind::row_sweep: return row_sweep(t);
+    case KTile::Kind::skinny: break;
   }
+  PHLOX_CHECK(false, "no C text for a GPU's leaf");
   return {};
 }
 

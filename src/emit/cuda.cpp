@@ -2,6 +2,7 @@
 // access is wide. 16-bit floats are loaded, stored and converted by inline PTX, so that no header is needed.
 #include "base/error.h"
 #include "base/format.h"
+#include "emit/cuda_tiles.h"
 #include "emit/emit.h"
 #include "emit/printer.h"
 
@@ -117,11 +118,13 @@ class CudaPrinter final : public Printer {
       case KOp::set: return line_of(name(i.operand[0], part), " = ", o(i, 1, part), ";");
       case KOp::get: return define(v, part, i.type, o(i, 0, part));
       case KOp::local:
-        return line_of(i.space == Space::shared ? "__shared__ " : "", scalar_type(i.type.dtype), " v", v, "[", i.imm, "];");
+        return line_of(i.space == Space::shared ? "__shared__ __align__(16) " : "", scalar_type(i.type.dtype), " v", v, "[", i.imm, "];");
       case KOp::report:
         return line_of("if (", o(i, 0), ") atomicCAS((unsigned long long*)words.w[", i.imm, "], 0ull, (unsigned long long)(", o(i, 1),
                        " < 0 ? ", o(i, 1), " : ", o(i, 1), " + 1));");
-      case KOp::prefetch: return;
+      case KOp::prefetch: return line_of("asm volatile(\"prefetch.global.L2 [%0];\" : : \"l\"(p", i.imm, " + ", o(i, 0), "));");
+      case KOp::address: return define(v, 0, i.type, cat("(i64)(p", i.imm, " + ", o(i, 0), ")"));
+      case KOp::tile: return tile(k_.tiles[size_t(i.imm)]);
       default: return has_effect(i.op) ? store(i) : load(v);
     }
   }
@@ -132,6 +135,17 @@ class CudaPrinter final : public Printer {
     if (i.type.dtype == DType::f64) return cat("__longlong_as_double((long long)", w, ")");
     if (i.type.dtype == DType::f32) return cat("__uint_as_float((u32)", w, ")");
     return cat("(", type_name(i.type), ")", w);
+  }
+
+  void tile(const KTile& t) {
+    PHLOX_CHECK(t.kind == KTile::Kind::skinny, "no CUDA text for ", tile_name(t.kind));
+    helper("skinny", skinny_text);
+    std::string call = cat(skinny_call(t, inst(t.operands[4]).op == KOp::local), "(");
+    for (size_t n = 0; n < t.operands.size(); ++n) {
+      const bool array = inst(t.operands[n]).op == KOp::local;
+      call += cat(n ? ", " : "", array ? cat("(i64)v", t.operands[n]) : name(t.operands[n], 0));
+    }
+    line(call + ");");
   }
 
   // --- arithmetic

@@ -1,6 +1,7 @@
 // The meaning of the matrix leaves (KTile), element by element.
 #include <cmath>
 
+#include "base/error.h"
 #include "kernel/interpret.h"
 
 namespace phlox {
@@ -73,6 +74,7 @@ void run(const KTile& t, std::span<const int64_t> o) {
         for (int64_t j = 0; j < o[4]; ++j)
           pointer<T>(o[5])[i * o[6] + j] = chunks(pointer<const T>(o[0]) + i * o[1], 1, pointer<const T>(o[2]) + j * o[3], 1, o[7]);
       return;
+    case KTile::Kind::skinny: fail(ErrorCode::not_implemented, {.op = "interpret kernel", .fact = "a leaf of a GPU's block"});
     case KTile::Kind::row_sweep:
       for (int64_t i = 0; i < t.rows; ++i)
         for (int64_t j = 0; j < o[5]; ++j)

@@ -14,7 +14,7 @@ static constexpr KOpInfo op_infos[] = {
 const KOpInfo& kernel_op_info(KOp op) { return op_infos[int(op)]; }
 
 static constexpr struct { const char* name; int operands; } tile_infos[] = {
-    {"multiply", 13}, {"pack_rows", 6}, {"pack_columns", 6}, {"pack_any", 7}, {"pack_windows", 9}, {"copy_rows", 6}, {"row_dot", 8}, {"row_sweep", 11}};
+    {"multiply", 13}, {"pack_rows", 6}, {"pack_columns", 6}, {"pack_any", 7}, {"pack_windows", 9}, {"copy_rows", 6}, {"row_dot", 8}, {"row_sweep", 11}, {"skinny", 8}};
 const char* tile_name(KTile::Kind k) { return tile_infos[int(k)].name; }
 int tile_operands(KTile::Kind k) { return tile_infos[int(k)].operands; }
 

@@ -128,9 +128,13 @@ struct KTile {
     row_dot,    // a, a_stride, b, b_stride, cols, c, c_stride, count:  B[k][j] = b[j * b_stride + k], cols <= lanes
     row_sweep,  // a, a_stride, a_step, b, b_stride, cols, c, c_stride, count, t, t_stride:  B[k][j] = b[k * b_stride + j];
                 // t: `rows` rows of cols + lanes elements for its use
+    // GPU, all threads of a block of `vectors` warps: w, w_step, n0, n, a, a_step, count, parts. Of the eight columns from n0,
+    // parts[(warp * rows + i) * 8 + j] = what the warp has of the sum over k < count of a[i * a_step + k] * w[(n0 + j) * w_step + k].
+    // Elements are f32 or of the flag's type; a is an address or a shared array, parts a shared array of f32.
+    skinny,
   };
   // short_rows: only the first `live` rows exist in C; ahead_n: n rows of next_b come nearer every 16 steps instead of one
-  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4, ahead_2 = 8, ahead_4 = 16 };
+  enum Flags : uint8_t { row_major_a = 1, prefetch = 2, short_rows = 4, ahead_2 = 8, ahead_4 = 16, of_f16 = 32, of_bf16 = 64 };
   Kind kind;
   DType dtype = DType::f32;  // f32 or f64
   uint8_t rows = 1, vectors = 1, flags = 0;

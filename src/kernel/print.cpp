@@ -244,7 +244,7 @@ class Parse {
     expect(".");
     const std::string_view n = name();
     for (int kind = 0;; ++kind) {
-      if (kind > int(KTile::Kind::row_sweep)) error("unknown tile");
+      if (kind > int(KTile::Kind::skinny)) error("unknown tile");
       if (n == tile_name(KTile::Kind(kind))) { t.kind = KTile::Kind(kind); break; }
     }
     const KType type_of = type();

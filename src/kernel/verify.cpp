@@ -135,8 +135,9 @@ class Verify {
     check(t.rows >= 1 && t.rows <= 32 && t.vectors >= 1 && t.vectors <= 16, "size");
     check(int(t.operands.size()) == tile_operands(t.kind), "operand count");
     for (KValue o : t.operands)
-      check(o < k_.insts.size() && visible_[o] && k_.insts[o].type == KType{DType::i64, 1} && k_.insts[o].op != KOp::var,
-            "operands are scalar i64");
+      check(o < k_.insts.size() && visible_[o] && k_.insts[o].op != KOp::var &&
+                (k_.insts[o].type == KType{DType::i64, 1} || (t.kind == KTile::Kind::skinny && k_.insts[o].op == KOp::local)),
+            "operands are scalar i64, and arrays of a GPU's leaf");
   }
   void value(int n) const { check(operand(n).type == i_->type, "value"); }
 

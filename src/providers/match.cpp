@@ -36,6 +36,7 @@ struct Matcher {
   const Loop& loop;
   Contraction c;
   std::string refusal;
+  bool prologue = false;
 
   bool refuse(const char* why) {
     refusal = why;
@@ -52,7 +53,10 @@ struct Matcher {
     for (size_t v = loop.insts.size(); v-- > 0;) {
       if (!live[v]) continue;
       const Inst& i = loop.insts[v];
-      for (int n = 0; n < i.operand_count; ++n) live[i.operand[n]] = 1;
+      // What lies under the sum belongs to its factors, whose own reductions are looked at there.
+      const bool below = prologue && i.op == Scalar::reduce && i.order == Order::chain;
+      if (!below)
+        for (int n = 0; n < i.operand_count; ++n) live[i.operand[n]] = 1;
       if (i.op == Scalar::scan) return refuse("it holds a scan");
       if (i.op != Scalar::reduce) continue;
       if (c.sum != no_value) return refuse("it holds a second reduction");
@@ -219,8 +223,8 @@ struct Matcher {
 
 }  // namespace
 
-ContractionMatch match_contraction(const Loop& loop) {
-  Matcher m{loop, {}, {}};
+ContractionMatch match_contraction(const Loop& loop, bool prologue) {
+  Matcher m{loop, {}, {}, prologue};
   ContractionMatch r;
   r.matched = m.run();
   r.contraction = std::move(m.c);

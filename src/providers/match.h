@@ -1,6 +1,6 @@
 // What a Loop is, when it is a contraction: out[batch, m, n] = epilogue(sum over k of A[batch, m, k] * B[batch, k, n]).
 //
-// The loop has one reduction, an ordered chain of sums over the product of two values. Axes of the first value alone are
+// The loop has one reduction (but for those of a prologue, where asked for), an ordered chain of sums over the product of two values. Axes of the first value alone are
 // rows (m), of the second alone columns (n), of both or none batch. A list of axes is walked row-major as one. Whatever
 // lies under the product is the prologue of A and B, whatever the stores compute from the sum is the epilogue.
 // Everything else is refused, with a reason.
@@ -44,7 +44,8 @@ struct ContractionMatch {
   std::string refusal;
 };
 
-ContractionMatch match_contraction(const Loop& loop);
+// `prologue`: the first factor may hold reductions of its own (of another order than the contraction's).
+ContractionMatch match_contraction(const Loop& loop, bool prologue = false);
 
 // The stride of an address along a list of axes walked as one; nothing where they are not evenly spaced.
 bool flat_stride(const Loop& loop, const Affine& a, std::span<const int> axes, Dim& stride);

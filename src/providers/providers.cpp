@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "providers/gemm.h"
+#include "providers/skinny.h"
 
 namespace phlox {
 
@@ -23,6 +24,7 @@ static bool plan(const Loop& loop, const Target& target, ContractionMatch& match
 }
 
 std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std::string& refusal, int roomy) {
+  if (target.kind == DeviceKind::cuda && !providers_off()) return skinny_kernel(loop, target, refusal);
   ContractionMatch match;
   GemmPlan p;
   if (!plan(loop, target, match, p, refusal)) return std::nullopt;
@@ -30,6 +32,7 @@ std::optional<Kernel> provide_kernel(const Loop& loop, const Target& target, std
 }
 
 bool provided(const Loop& loop, const Target& target, std::string& refusal) {
+  if (target.kind == DeviceKind::cuda && !providers_off()) return takes_skinny(loop, target, refusal);
   ContractionMatch match;
   GemmPlan p;
   return plan(loop, target, match, p, refusal);

@@ -5,11 +5,13 @@
 #include "harness.h"
 #include "providers/attention.h"
 #include "providers/scatter_rows.h"
+#include "providers/skinny.h"
 #include "loop/builder.h"
 
 using namespace phlox;
 using namespace phlox::harness;
 using samples::bit;
+using samples::row_major;
 
 namespace {
 
@@ -60,6 +62,53 @@ TEST(Cuda, Contractions) {
   add(all, "matmul f16", samples::matmul(33, 64, 9, Order::chain, DType::f16), {33 * 9, 9 * 64, 33 * 64}, f16_sum);
   add(all, "matmul bf16", samples::matmul(3, 18, 300, Order::chain, DType::bf16), {900, 300 * 18, 54}, f16_sum);
   check_on_gpu(all);
+}
+
+// A linear layer of few rows; the rows may be normed before, and results activated and added to something after.
+Loop linear(int64_t m, int64_t n, int64_t k, DType d, bool norm, bool more) {
+  LoopBuilder b;
+  const int am = b.new_axis(m), an = b.new_axis(n), ak = b.new_axis(k), ar = b.new_axis(k);
+  const uint32_t x = b.param(Param::Kind::in, d), w = b.param(Param::Kind::in, d), g = b.param(Param::Kind::in, d), h = b.param(Param::Kind::in, d),
+                 out = b.param(Param::Kind::out, d);
+  const auto f32 = [&](Sv v) { return b.cast(v, DType::f32); };
+  Sv a = b.load(x, row_major(b, {am, ak}, {m, k}));
+  if (norm) {
+    const Sv r = f32(b.load(x, row_major(b, {am, ar}, {m, k})));
+    const Sv mean = b.reduce(Combine::add, Order::tree32, r * r, bit(ar)) * b.constant(DType::f32, 1.0 / double(k));
+    a = b.cast(f32(a) * b.op(Scalar::rsqrt, mean + b.constant(DType::f32, 1e-5)) * f32(b.load(g, b.axis(ak))), d);
+  }
+  Sv y = b.reduce(Combine::add, Order::chain, f32(a) * f32(b.load(w, row_major(b, {an, ak}, {n, k}))), bit(ak));
+  if (more) y = y * b.op(Scalar::normal_cdf, y) + f32(b.load(h, row_major(b, {am, an}, {m, n})));
+  b.store(out, row_major(b, {am, an}, {m, n}), b.cast(y, d), bit(am) | bit(an));
+  return b.take();
+}
+
+TEST(Cuda, FewRows) {
+  std::vector<GpuLoop> all;
+  for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 64, 128}, {1, 100, 1000}, {1, 2048, 4096}, {2, 64, 136}, {8, 72, 512}, {9, 100, 256}, {16, 77, 1032}})
+    for (DType d : {DType::f32, DType::bf16, DType::f16})
+      for (int form = 0; form < 4; ++form) {
+        const bool norm = form & 1, more = form & 2;
+        const Loop l = linear(m, n, k, d, norm, more);
+        std::string refusal;
+        const bool fits = m * k <= 16384 && (d != DType::f32 || m * k <= 8192);
+        EXPECT_EQ(takes_skinny(collapse_axes(l), chip("sm_90a"), refusal), !norm || fits) << m << " " << n << " " << k << " " << cat(d) << ": " << refusal;
+        if (norm && !fits) continue;
+        add(all, cat("few rows ", m, " ", n, " ", k, " ", d, " ", form), l, {m * k, n * k, k, m * n, m * n}, d == DType::f32 ? f32_sum : f16_sum);
+      }
+  check_on_gpu(all);
+}
+
+TEST(Cuda, FewRowsAreRefused) {
+  std::string refusal;
+  const auto why = [&](const Loop& l, const char* arch = "sm_90a") {
+    refusal.clear();
+    return takes_skinny(collapse_axes(l), chip(arch), refusal) ? std::string("taken") : refusal;
+  };
+  EXPECT_EQ(why(linear(17, 64, 128, DType::bf16, false, false)), "it has more than 16 rows");
+  EXPECT_EQ(why(linear(2, 64, 100, DType::bf16, false, false)), "its matrix is small");
+  EXPECT_EQ(why(samples::matmul(2, 512, 512, Order::chain, DType::bf16)), "its matrix does not lie along k");
+  EXPECT_EQ(why(linear(2, 64, 128, DType::bf16, false, false), "sm_75"), "the matrix units of sm_80 are needed");
 }
 
 TEST(Cuda, Indices) {
