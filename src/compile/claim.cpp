@@ -10,6 +10,7 @@
 #include "ops/arith.h"
 #include "ops/composite.h"
 #include "providers/attention.h"
+#include "providers/one_query.h"
 
 namespace phlox {
 
@@ -24,13 +25,16 @@ class Claimer {
   Claimer(const Graph& g, const Target& target) : g_(g), target_(target), b_(out_), map_(g.value_count()) {}
 
   Graph run() {
+    read_.resize(g_.value_count());
+    for (const Node& n : g_.nodes()) for_each_value(std::span<const Arg>(n.args), [&](const Arg& a) { read_[a.value] = true; });
+    for (GraphValue v : g_.outputs()) read_[v] = true;
     for (GraphValue v : g_.inputs()) map_[v] = out_.add_input(g_.type(v), g_.is_number(v));
     for (const Node& n : g_.nodes()) {
       const std::span<const Arg> args = arguments_(n.args, [&](GraphValue v) { return map_[v]; });
       if (is_attention(n)) {
         out_.current_group = n.group;
         out_.current_location = n.location;
-        if (attention(n, args)) continue;
+        if (one_query(n) || attention(n, args)) continue;
       }
       const NodeId id = copy_node(out_, g_, n, args);
       for (size_t i = 0; i < n.results.size(); ++i) map_[n.results[i]] = out_.node(id).results[i];
@@ -43,6 +47,50 @@ class Claimer {
 
  private:
   Val rows_first(const Arg& a) { return permute(b_.wrap(a.value), {0, 2, 1, 3}); }
+
+  // Heads that were repeated for a group of queries, as they were before: [batch, heads, keys, width].
+  GraphValue ungrouped(GraphValue v) const {
+    const auto from = [&](GraphValue x, const char* op) {
+      const NodeId n = g_.value(x).node;
+      return n != no_node && g_.node(n).op->schema.name == op ? g_.node(n).args[0].value : ~0u;
+    };
+    const GraphValue wide = from(v, "prim::reshape");
+    const GraphValue one = wide == ~0u ? wide : from(wide, "prim::broadcast");
+    if (one == ~0u || g_.type(one).rank() != 5 || !g_.type(one).shape[2].is(1) || g_.type(wide).rank() != 5) return v;
+    const GraphValue kv = from(one, "prim::reshape");
+    const Dims &a = g_.type(one).shape, &w = g_.type(wide).shape;
+    for (int d : {0, 1, 3, 4}) if (a[d] != w[d]) return v;
+    if (kv != ~0u && g_.type(kv).shape == Dims{a[0], a[1], a[3], a[4]}) return kv;
+    return v;
+  }
+  // One query a head: decoding a token.
+  bool one_query(const Node& n) {
+    if (n.op->schema.name != "prim::attention" || target_.kind != DeviceKind::cuda || read_[n.results[1]]) return false;
+    const TensorType& q = g_.type(n.args[0].value);
+    if (q.rank() != 4 || !q.shape[2].is(1) || g_.type(n.args[1].value).rank() != 4) return false;
+    const auto refuse = [&](std::string_view why) {
+      emit_event(EventKind::provider, n.op->schema.name, cat("no kernel of its own for one query: ", why));
+      return false;
+    };
+    const GraphValue k = ungrouped(n.args[1].value), v = ungrouped(n.args[2].value);
+    TensorType grouped = q;
+    grouped.strides.clear();
+    if (!dim_eq(mod(q.shape[1], g_.type(k).shape[1]), 0)) return refuse("key heads do not divide the query heads");
+    grouped.shape = {q.shape[0], g_.type(k).shape[1], floordiv(q.shape[1], g_.type(k).shape[1]), q.shape[3]};
+    std::string refusal;
+    if (!provides_one_query(grouped, g_.type(k), g_.type(v), target_, refusal)) return refuse(refusal);
+    Arg mask;
+    if (!n.args[3].is_none()) {
+      const TensorType& t = g_.type(n.args[3].value);
+      if (!is_bool(t.dtype) || t.numel() != g_.type(k).shape[2] || t.shape.back() != g_.type(k).shape[2]) return refuse("its mask is no row of bools for all heads");
+      mask = arg_of(reshape(b_.wrap(map_[n.args[3].value]), {t.numel()}));
+    }
+    if (n.args[5].bits) return refuse("a causal query sees one key");
+    const Val out = call(b_, "prim::attend_one", {arg_of(reshape(b_.wrap(map_[n.args[0].value]), grouped.shape)), arg_of(b_.wrap(map_[k])),
+                                                  arg_of(b_.wrap(map_[v])), mask, n.args[4]})[0];
+    map_[n.results[0]] = reshape(out, q.shape).id;
+    return true;
+  }
 
   // (q, k, v, mask, scale, causal), or (g, q, k, v, mask, out, lse, scale, causal)
   bool attention(const Node& n, std::span<const Arg> args) {
@@ -82,6 +130,7 @@ class Claimer {
   Graph out_;
   GraphBuilder b_;
   std::vector<GraphValue> map_;
+  std::vector<bool> read_;  // values of g_ that somebody needs
   ArgMap arguments_;
 };
 

@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "providers/attention.h"
 #include "providers/library_matmul.h"
+#include "providers/one_query.h"
 #include "providers/providers.h"
 #include "providers/scatter_rows.h"
 #include "compile/claim.h"
@@ -106,7 +107,7 @@ class Planner {
       at_ = i;
       if (p.groups[i].extern_node != no_node) {
         const Node& n = g_.node(p.groups[i].extern_node);
-        if (!add_attention(n, p.is_buffer)) add_extern(n);
+        if (!add_attention(n, p.is_buffer) && !add_one_query(n, p.is_buffer)) add_extern(n);
       }
       else add_group(p.groups[i], p.is_buffer);
     }
@@ -202,6 +203,12 @@ class Planner {
     return true;
   }
 
+  // A scatter into an input that it is the new value of, as a step of a decoder into its cache: only its elements are written.
+  bool stores_into(const Node& n, GraphValue old, const FusedLoop& f) const {
+    if (!options_.on(Pass::in_place) || n.args[0].value != old || last_reader_[old] > int(at_) || !g_.type(old).strides.empty()) return false;
+    return std::find(f.inputs.begin(), f.inputs.end(), old) == f.inputs.end();
+  }
+
   // A large value that is read here for the last time gives its memory to a result that is stored where it was read.
   void take_over_memory(FusedLoop& f) {
     constexpr int64_t large = 256 << 20;
@@ -260,6 +267,7 @@ class Planner {
   // Not in place either where its values or indices are computed from the base: they are read while elements change.
   void prepare_in_place(GraphValue v, const FusedLoop& f) {
     const GraphValue base = g_.node(g_.value(v).node).args[0].value;
+    if (buffer_of_[v] != no_buffer && buffer_of_[v] == buffer_of_[base]) return;
     const bool reads = std::find(f.inputs.begin(), f.inputs.end(), base) != f.inputs.end();
     const bool dies = !reads && last_reader_[base] == int(at_) && buffer_of_[base] != no_buffer &&
                       program_->buffers[buffer_of_[base]].kind == Program::Buffer::Kind::temp;
@@ -310,7 +318,7 @@ class Planner {
     const Node& first = g_.node(g_.value(group.outputs[0]).node);
     for (GraphValue v : group.outputs)
       if (auto it = donated_to_.find(v); it != donated_to_.end()) {
-        if (!first.op->op->record.stores && can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
+        if (first.op->op->record.stores ? stores_into(first, it->second, f) : can_overwrite(v, it->second, f)) buffer_of_[v] = buffer_of_[it->second];
         else donated_copies_.push_back({buffer_of_[it->second], v});
       }
     if (target_.kind != DeviceKind::cpu && !first.op->op->record.stores) take_over_memory(f);
@@ -449,6 +457,30 @@ class Planner {
     if (options_.verify > 1) checked("claim", [&] { verify_kernel(k); });
     whole_kernels_.push_back({shape, backward, operands, program_kernel(k)});
     return whole_kernels_.back().kernel;
+  }
+
+  bool add_one_query(const Node& n, const std::vector<bool>& is_buffer) {
+    if (n.op->schema.name != "prim::attend_one" || target_.kind != DeviceKind::cuda) return false;
+    Program::Step s;
+    s.kind = Program::Step::Kind::launch;
+    s.name = "attention of one query";
+    OneQueryOperand at[3];
+    for (size_t i = 0; i < 3; ++i) {
+      const std::optional<EvenOperand> o = even_operand(g_, n.args[i].value, is_buffer);
+      PHLOX_CHECK(o, "an operand of attention whose rows do not lie evenly");
+      at[i] = {o->base, o->steps[0], o->steps[1], o->steps[2]};
+      s.buffers.push_back(buffer(o->buffer));
+    }
+    const bool mask = !n.args[3].is_none();
+    if (mask) {
+      const std::optional<EvenOperand> o = even_operand(g_, n.args[3].value, is_buffer);
+      PHLOX_CHECK(o && o->base.is(0), "a mask that does not lie as a row");
+      s.buffers.push_back(buffer(o->buffer));
+    }
+    s.inputs = uint32_t(s.buffers.size());
+    s.buffers.push_back(buffer(n.results[0]));
+    add_launch(s, one_query(g_.type(n.args[0].value), g_.type(n.args[1].value).shape[2], n.args[4].real, mask, at));
+    return true;
   }
 
   // Rows added into a table by a dense index, on a GPU.

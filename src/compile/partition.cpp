@@ -141,7 +141,9 @@ class Partitioner {
   }
 
   // Providers that take operands as they lie in memory, when their rows do so evenly.
-  bool reads_views(const Node& n) const { return (gpu() || options_.whole_ops) && runs_whole(g_, n, target_); }
+  bool reads_views(const Node& n) const {
+    return ((gpu() || options_.whole_ops) && runs_whole(g_, n, target_)) || (gpu() && n.op->schema.name == "prim::attend_one");
+  }
   bool even_rows(GraphValue v) const {
     std::vector<bool> buffers = forced_;
     buffers[v] = false;
@@ -494,7 +496,8 @@ class Partitioner {
   bool gpu() const { return target_.kind != DeviceKind::cpu; }
   // On a GPU a value is not computed again from more bytes than it has itself.
   bool few_reads(GraphValue v, const std::vector<GraphValue>& reads) const {
-    if (!gpu() || again_points_ <= 1 << 16) return reads.size() <= 2;
+    if (!gpu()) return reads.size() <= 2;
+    if (again_points_ <= 1 << 16) return reads.size() <= 6;  // a launch costs more than they do
     int64_t bytes = 0;
     for (GraphValue r : reads) bytes += is_row_of(r, again_points_) ? 0 : dtype_bytes(g_.type(r).dtype);
     return bytes <= dtype_bytes(g_.type(v).dtype) && reads.size() <= 6;

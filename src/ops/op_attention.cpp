@@ -230,6 +230,38 @@ static constexpr Op op_flash_backward_packed{{
     .sample = samples,
 }};
 
+// One query a head, its heads in groups that share a key head.
+static void one_query_reference(HostCall& c) {
+  const HostTensor &q = c.in[0], &k = c.in[1], &v = c.in[2];
+  const int64_t group = q.shape[2], keys = k.shape[2], width = q.shape[3];
+  std::vector<double> p(static_cast<size_t>(keys));
+  for (int64_t head = 0; head < q.shape[0] * q.shape[1]; ++head)
+    for (int64_t i = head * group; i < (head + 1) * group; ++i) {
+      double most = -__builtin_inf(), total = 0;
+      for (int64_t j = 0; j < keys; ++j) {
+        double s = 0;
+        for (int64_t d = 0; d < width; ++d) s += load_element(q, i * width + d) * load_element(k, (head * keys + j) * width + d);
+        p[size_t(j)] = c.in.size() > 3 && load_element(c.in[3], j) == 0 ? -__builtin_inf() : s * c.f(4);
+        most = std::max(most, p[size_t(j)]);
+      }
+      if (most == -__builtin_inf()) most = 0;
+      for (int64_t j = 0; j < keys; ++j) total += p[size_t(j)] = std::exp(p[size_t(j)] - most);
+      for (int64_t d = 0; d < width; ++d) {
+        double x = 0;
+        for (int64_t j = 0; j < keys; ++j)
+          if (p[size_t(j)] > 0) x += p[size_t(j)] * load_element(v, (head * keys + j) * width + d);
+        store_element(c.out[0], i * width + d, total > 0 ? x / total : 0);
+      }
+    }
+}
+static constexpr Op op_attend_one{{
+    .schema = "prim::attend_one(Tensor q, Tensor k, Tensor v, Tensor? mask, float scale) -> Tensor",
+    .doc = "prim::attention of one query on q[batch, key heads, group, width] and k, v [batch, key heads, keys, width]; mask[keys]: which keys take part.",
+    .type = [](const Args& a, SmallVector<TensorType, 2>& out) { out.push_back(rows_type(a, a[0].shape(), a[0].dtype())); },
+    .reference = one_query_reference,
+    .sample = samples,
+}};
+
 // Key and value heads repeated so that each serves a group of query heads.
 static Val repeat_heads(const Args& a, Val kv, Dim heads) {
   const int h = kv.rank() - 3;
@@ -350,13 +382,14 @@ static void samples(SampleBuilder& s) {
       .of("prim::flash", {"f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], 0.5, False"})
       .of("prim::flash_backward", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,5,2,4], f32[1,5,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, False"})
       .of("prim::flash_backward_packed", {"f32[1,3,2,4], f32[1,3,2,4], f32[1,3,2,4], f32[1,3,2,4], f32[1,2,3]:2..4, f32[1,3,2], 0.5, True"})
-      .no_gradients("prim::flash prim::flash_backward prim::flash_backward_packed");
+      .of("prim::attend_one", {"f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, 0.5", "f32[2,1,2,4], f32[2,1,3,4], f32[2,1,3,4], bool[3], 0.5"})
+      .no_gradients("prim::flash prim::flash_backward prim::flash_backward_packed prim::attend_one");
   s.of("prim::attention", {"f32[1,2,3,4], f32[1,2,5,4], f32[1,2,5,4], None, 0.5, False"}).of("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,4], [1,2,5,4]", "[2,3,4], [2,3,4], [2,3,4], None, 0, True", "[1,2,3,4], [1,2,5,4], [1,2,5,6], [3,5]"})
       .refuses("scaled_dot_product_attention", {"[1,2,3,4], [1,2,5,3], [1,2,5,4]", "[4], [4], [4]", "[1,2,3,4], [1,2,5,4], [1,2,4,4]", "[2,3,4], [2,3,4], [2,3,4], [3,3], 0, True"})
       .of("embedding", {"[5,3], i64[2,4]:0..4", "[5,3], i32[3]=0|4|2, 1"}).of("one_hot", {"i64[4]:0..3, 5", "i64[2,2]:0..1, 2"}).refuses("embedding", {"[5], i64[2]:0..4", "[5,3], [2]", "[5,3], i64[2]=0|7"}).refuses("one_hot", {"[4], 5", "i64[4]:0..3, 0"});
 }
 
-static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_flash_backward_packed, &op_sdpa, &op_embedding, &op_one_hot};
+static const Op* const attention_ops[] = {&op_attention, &op_attention_backward, &op_flash, &op_flash_backward, &op_flash_backward_packed, &op_attend_one, &op_sdpa, &op_embedding, &op_one_hot};
 OpFamily attention_family() { return attention_ops; }
 
 }  // namespace phlox

@@ -1,6 +1,7 @@
 #include "native/cuda/cublaslt.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -242,7 +243,9 @@ struct Workspace {
 // PHLOX_TUNE_MS: what choosing the kernel of a product may cost; 0: the library's first suggestion.
 double budget_ms() {
   const char* text = std::getenv("PHLOX_TUNE_MS");
-  return text && *text ? std::atof(text) : 30;
+  double ms = 30;
+  if (text) std::from_chars(text, text + std::strlen(text), ms);
+  return ms;
 }
 
 constexpr int most_suggestions = 8;
