@@ -189,7 +189,7 @@ TEST(Match, Refusals) {
   old.arch = "x86-64-v2";
   std::string why;
   EXPECT_FALSE(provided(collapse_axes(product_loop(two).loop), cuda, why));
-  EXPECT_EQ(why, "the target is no CPU");
+  EXPECT_EQ(why, "the matrix units of sm_80 are needed");
   EXPECT_FALSE(provided(collapse_axes(product_loop(two).loop), old, why));
   EXPECT_EQ(why, "the target has neither AVX-512 nor AVX2 with FMA");
 }
