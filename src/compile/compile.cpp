@@ -582,6 +582,7 @@ class Planner {
     pk.threads = k.threads;
     pk.shared_bytes = k.shared_bytes;
     pk.cluster = k.cluster;
+    pk.early = k.early;
     return pk;
   }
   // A kernel is named by its text alone: whoever else comes to the same text, at another time and for a machine with

@@ -25,9 +25,13 @@ static std::vector<char> narrow_values(const Loop& loop) {
   return narrow;
 }
 
-GpuLowering::GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& split)
+GpuLowering::GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& split, bool early)
     : loop_(loop), plan_(plan), split_(split), body_(b_, loop) {
   b_.kernel().threads = uint32_t(plan.threads);
+  if (early) {
+    b_.kernel().early = true;
+    b_.add({.op = KOp::barrier, .imm = 2});
+  }
   for (const Store& s : loop.stores) all_.push_back(&s);
   body_.access_by_lane(plan.by_lane);
   body_.use_short_functions(narrow_values(loop));
@@ -327,7 +331,7 @@ struct Splitter {
 
   Kernel kernel(const Loop& l, const GpuSplit& s = {}) {
     const GpuPlan plan = plan_gpu(l, target, s);
-    return GpuLowering(l, plan, s).run();
+    return GpuLowering(l, plan, s, starts_early(target)).run();
   }
 
   // How many pieces the reductions of a group should be cut into; 1: they stay whole.

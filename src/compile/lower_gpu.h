@@ -16,7 +16,7 @@ void lower_gpu(const Loop& loop, size_t own_params, const Target& target, const 
 
 class GpuLowering {
  public:
-  GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& split);
+  GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& split, bool early);
   Kernel run();
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 
 #include "compile/schedule.h"
 #include "kernel/body.h"
@@ -10,6 +11,11 @@ namespace phlox {
 
 int64_t gpu_size_hint(Dim d) {
   return std::max<int64_t>(1, d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1024);
+}
+bool starts_early(const Target& t) {
+  int version = 0;
+  if (t.arch.starts_with("sm_")) std::from_chars(t.arch.data() + 3, t.arch.data() + t.arch.size(), version);
+  return version >= 90;
 }
 int gpu_processors(const Target& t) { return t.threads > 1 ? t.threads : 132; }
 

@@ -34,5 +34,6 @@ struct GpuPlan {
 GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split = {}, bool spread = true);
 int64_t gpu_size_hint(Dim d);
 int gpu_processors(const Target& t);
+bool starts_early(const Target& t);  // sm_90 and later: a launch may start while the one before it runs
 
 }  // namespace phlox

@@ -39,6 +39,7 @@ struct Launch {           // one kernel launch, sizes already computed
   int32_t scratch_word = -1;  // cpu: the word that becomes the address of scratch_bytes of memory of each thread
   int64_t scratch_bytes = 0;
   uint32_t grid[3] = {1, 1, 1}, block[3] = {1, 1, 1}, shared_bytes = 0;  // cuda
+  bool early = false;     // cuda: the kernel may start before the launch before it has ended, and waits for that itself
 };
 
 // Work that a device has recorded and does again as a whole. It owns none of the code and memory that it uses, except what

@@ -67,7 +67,7 @@ class CudaPrinter final : public Printer {
     return cat(guarded("PHLOX_CUDA", prologue), helpers_,
                guarded(cat("PHLOX_", words), cat("struct ", words, " { unsigned long long w[", std::max<size_t>(1, count), "]; };\n")),
                "extern \"C\" __global__ void __launch_bounds__(", k_.threads, ") ", entry, "(const __grid_constant__ ", words, rows ? " list) {\n" : " words) {\n",
-               rows ? find_row(row) : "", params, out_, "}\n");
+               k_.early ? "  asm volatile(\"griddepcontrol.launch_dependents;\");\n" : "", rows ? find_row(row) : "", params, out_, "}\n");
   }
 
  private:
@@ -113,7 +113,8 @@ class CudaPrinter final : public Printer {
       case KOp::shuffle_xor:
         for (int p = 0; p < lanes(i); ++p) define(v, p, i.type, shuffle(i, p));
         return;
-      case KOp::barrier: return line(i.imm ? "__syncwarp();" : "__syncthreads();");
+      case KOp::barrier:
+        return line(i.imm == 2 ? "asm volatile(\"griddepcontrol.wait;\" : : : \"memory\");" : i.imm ? "__syncwarp();" : "__syncthreads();");
       case KOp::var: return line_of(type_name(i.type), " ", name(v, part), " = ", o(i, 0, part), ";");
       case KOp::set: return line_of(name(i.operand[0], part), " = ", o(i, 1, part), ";");
       case KOp::get: return define(v, part, i.type, o(i, 0, part));

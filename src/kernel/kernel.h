@@ -63,7 +63,7 @@ namespace phlox {
   KERNEL_OP(tile, 0, 0, none)            /* the matrix leaf Kernel::tiles[imm] */                          \
   KERNEL_OP(thread_id, 0, 0, value)      /* GPU; imm: dimension */                                         \
   KERNEL_OP(block_id, 0, 0, value)                                                                         \
-  KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp */                                       \
+  KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp, 2: until the launch before has ended */  \
   KERNEL_OP(shuffle_xor, 1, 1, value)    /* lane exchange within a warp; imm: lane mask */                 \
   KERNEL_OP(atomic_add, 2, 2, none)      /* address, value */
 
@@ -168,6 +168,7 @@ struct Kernel {
   uint16_t register_lanes = 1;
   // cuda
   uint32_t threads = 1, shared_bytes = 0, cluster = 1;
+  bool early = false;  // may start while the launch before it runs: what that writes is touched behind a barrier 2 only
 };
 
 constexpr bool has_effect(KOp op) { return op == KOp::set || op == KOp::report || op == KOp::barrier ||

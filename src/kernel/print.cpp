@@ -69,6 +69,7 @@ std::string print_kernel(const Kernel& k) {
   Print p{k, {}, std::vector<uint32_t>(k.insts.size(), 0)};
   p.s = cat("kernel items=", k.items, " cost=", k.item_cost, " lanes=", k.register_lanes, " threads=", k.threads,
             " shared=", k.shared_bytes, " cluster=", k.cluster);
+  if (k.early) p.s += " early";
   if (!k.scratch_bytes.is(0)) p.s += cat(" scratch=", k.scratch_bytes);
   p.s += "\nwords";
   const char* separator = " ";
@@ -103,6 +104,10 @@ class Parse {
     k_.threads = uint32_t(number_of("threads", 4096));
     k_.shared_bytes = uint32_t(number_of("shared", 1 << 20));
     k_.cluster = uint32_t(number_of("cluster", 64));
+    if (at("early")) {
+      expect("early");
+      k_.early = true;
+    }
     if (at("scratch")) k_.scratch_bytes = dim_of("scratch");
     expect("words");
     if (!at("params")) do word(); while (accept(","));

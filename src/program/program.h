@@ -42,6 +42,7 @@ struct Program : RefCounted {
     double item_cost = 1;                // nanoseconds: decides how many items make a piece of work
     Dim scratch_bytes = 0;               // cpu: memory of each thread that the scratch word points to
     uint32_t threads = 1, shared_bytes = 0, cluster = 1;  // cuda
+    bool early = false;                  // cuda: may start while the launch before it runs, and waits for that itself
   };
 
   struct Step {

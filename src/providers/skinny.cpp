@@ -18,6 +18,7 @@ constexpr int64_t shared_limit = 46 << 10;  // of static arrays
 
 struct Skinny {
   Contraction c;
+  bool early = false;         // from sm_90 on
   DType type;                 // of the factors in memory
   int64_t m, n, k;
   uint32_t weights;           // parameter
@@ -132,6 +133,7 @@ struct Matcher {
     if (target.kind == DeviceKind::cuda && target.arch.starts_with("sm_"))
       std::from_chars(target.arch.data() + 3, target.arch.data() + target.arch.size(), version);
     if (version < 80) return refuse("the matrix units of sm_80 are needed");
+    s.early = version >= 90;
     ContractionMatch match = match_contraction(loop, true);
     refusal = match.refusal;
     if (!match.matched) return false;
@@ -157,11 +159,16 @@ class Template {
     const uint32_t w = body_.buffer(s_.weights, false);
     const Kv parts = b_.local(DType::f32, warps * s_.m * tile_rows, Space::shared);
     Kv a, a_step;
+    // W is there from the start: its way to the L2 cache does not wait for the launch before.
+    if (s_.early || !s_.plain) ask_for(w, n0);
+    if (s_.early) {
+      b_.kernel().early = true;
+      b_.add({.op = KOp::barrier, .imm = 2});
+    }
     if (s_.plain) {
       a = b_.address(body_.buffer(uint32_t(loop_.insts[s_.a].imm), false), b_.dim(s_.a_address.base));
       a_step = index(s_.a_step);
     } else {
-      ask_for(w, n0);
       a = b_.local(s_.type, s_.m * s_.a_stride(), Space::shared);
       a_step = index(s_.a_stride());
       compute_rows(a);

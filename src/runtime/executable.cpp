@@ -383,6 +383,7 @@ void Executable::run_step(size_t i, const Plan& plan, std::span<void* const> buf
       launch.grid[0] = uint32_t(sp.items);
       launch.block[0] = sp.threads;
       launch.shared_bytes = sp.shared_bytes;
+      launch.early = p.kernels[s.kernel].early;
     }
     device_.launch(launch, stream);
   } else if (on_gpu) {

@@ -103,6 +103,8 @@ void CudaDevice::read_target() {
   // set.
   target_.arch = cat("sm_", major * 10 + minor, major >= 9 ? "a" : "");
   target_.vector_bits = 128;
+  const char* early = std::getenv("PHLOX_CUDA_EARLY");  // on: launches may start while the one before them ends
+  early_launches_ = early && std::string_view(early) == "on";
   target_.threads = attribute(multiprocessor_count);
   target_.l1_bytes = attribute(shared_per_multiprocessor);
   target_.l2_bytes = attribute(l2_cache_size);
@@ -320,7 +322,9 @@ void CudaDevice::launch(const Launch& l, StreamId stream) {
   if (l.shared_bytes > e.allowed_shared.load(std::memory_order_relaxed)) raise_shared(e, l.shared_bytes);
   Current current(*this);
   void* parameters[] = {const_cast<uint64_t*>(l.words.data())};
-  const Result r =
+  LaunchAttribute early{.id = attribute_early_start, .padding = 0, .allowed = 1};
+  const LaunchConfig config{{l.grid[0], l.grid[1], l.grid[2]}, {l.block[0], l.block[1], l.block[2]}, l.shared_bytes, native_stream(stream), &early, 1};
+  const Result r = l.early && early_launches_ ? driver_.launch_kernel_with(&config, e.function, parameters, nullptr) :
       driver_.launch_kernel(e.function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1], l.block[2],
                             l.shared_bytes, native_stream(stream), parameters, nullptr);
   if (r != success) [[unlikely]]

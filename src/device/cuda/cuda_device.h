@@ -211,6 +211,7 @@ class CudaDevice final : public Device {
   std::vector<std::unique_ptr<Capture>> captures_;
   std::atomic<uint32_t> active_captures_{0};
   uint32_t next_capture_ = 1;
+  bool early_launches_ = false;
 };
 
 // Measures device time between two points of a stream.

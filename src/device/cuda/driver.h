@@ -56,6 +56,22 @@ inline constexpr int pointer_memory_type = 2;
 inline constexpr unsigned memory_type_host = 1;
 enum CaptureMode : int { capture_global = 0, capture_thread_local = 1, capture_relaxed = 2 };
 
+struct LaunchAttribute {  // a CUlaunchAttribute
+  int id;
+  int padding;
+  union {
+    int allowed;
+    unsigned char bytes[64];
+  };
+};
+inline constexpr int attribute_early_start = 6;  // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+struct LaunchConfig {  // a CUlaunchConfig
+  unsigned grid[3], block[3], shared_bytes;
+  Stream stream;
+  LaunchAttribute* attributes;
+  unsigned count;
+};
+
 struct GraphUpdateInfo {  // a CUgraphExecUpdateResultInfo
   int result;
   GraphNode error_node, error_from_node;
@@ -107,6 +123,8 @@ struct GraphUpdateInfo {  // a CUgraphExecUpdateResultInfo
     (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,             \
      unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream stream, void** parameters,        \
      void** extra))                                                                                      \
+  X(launch_kernel_with, cuLaunchKernelEx,                                                                \
+    (const LaunchConfig* config, Function function, void** parameters, void** extra))                    \
   X(begin_capture, cuStreamBeginCapture_v2, (Stream stream, int mode))                                   \
   X(end_capture, cuStreamEndCapture, (Stream stream, Graph * graph))                                     \
   X(graph_nodes, cuGraphGetNodes, (Graph graph, GraphNode * nodes, size_t* count))                       \
