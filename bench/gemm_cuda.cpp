@@ -258,7 +258,7 @@ int main(int argc, char** argv) {
     for (const Shape& s : shapes()) std::puts(name_of(s).c_str());
     return 0;
   }
-  if (mode == "--all") return all(argc > 2 ? std::atoll(argv[2]) : 0);
+  if (mode == "--all") return all(argc > 2 ? std::strtoll(argv[2], nullptr, 10) : 0);
   std::unique_ptr<Machine> machine;
   std::shared_ptr<Products> products;
   return bench::serve([&](const std::string& name) -> bench::Round {

@@ -15,6 +15,8 @@
 #include "compile/claim.h"
 #include "compile/collapse.h"
 #include "compile/compile.h"
+#include "compile/few_rows.h"
+#include "compile/node_kind.h"
 #include "ops/fuse.h"
 #include "providers/library_matmul.h"
 #include "providers/providers.h"
@@ -22,45 +24,6 @@
 namespace phlox {
 
 namespace {
-
-enum class NodeKind : uint8_t { leaf, view, map, reduce, alone, external };
-
-NodeKind kind_of(const Node& n) {
-  const OpRecord& r = n.op->op->record;
-  const std::string& name = n.op->schema.name;
-  if (r.stores) return NodeKind::alone;
-  if (!r.loop) return NodeKind::external;
-  if (name == "prim::full" || name == "prim::iota") return NodeKind::leaf;
-  if (r.view) return NodeKind::view;
-  if (name == "prim::reduce") return NodeKind::reduce;
-  if (name == "prim::contract" || name == "prim::conv" || name == "prim::scan") return NodeKind::alone;
-  return NodeKind::map;
-}
-
-bool is_contraction(const Node& n) {
-  return n.op->schema.name == "prim::contract" || n.op->schema.name == "prim::conv";
-}
-
-// Ops that read an operand at scattered or overlapping positions: the operand must be memory, or it would be computed
-// many times.
-bool needs_buffer(const Node& n, int arg) {
-  const std::string& name = n.op->schema.name;
-  if (name == "prim::contract" || name == "prim::conv" || name == "prim::fold" || name == "prim::scan") return true;
-  if (name == "prim::gather" || name == "prim::scatter") return arg == 0;
-  if (name == "prim::unfold") return true;
-  return false;
-}
-
-// Rough cost of one element of an op, in additions.
-int op_cost(const Node& n) {
-  if (n.op->schema.name == "prim::random") return 60;
-  const std::string_view name = std::string_view(n.op->schema.name).substr(6);
-  static constexpr const char* cheap[] = {"add", "sub", "mul", "neg", "abs", "min", "max", "select", "cast", "lt", "le",
-                                          "eq", "ne", "band", "bor", "bxor", "bnot", "fma", "shl", "shr"};
-  for (const char* c : cheap) if (name == c) return 1;
-  if (name == "div" || name == "sqrt" || name == "rsqrt") return 3;
-  return 12;
-}
 
 struct Cluster {
   Dim full = 0, row = 0;
@@ -83,7 +46,7 @@ class Partitioner {
   Partition run() {
     for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
     force_buffers();
-    if (gpu() && fuse_ && options_.on(Pass::epilogue)) join_few_rows();
+    if (gpu() && fuse_ && options_.on(Pass::epilogue)) join_few_rows(g_, target_, forced_, with_);
     if (target_.has("cublaslt") && options_.fuse) join_biases();
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
@@ -158,86 +121,13 @@ class Partitioner {
     return computing(n.args[0].value) && all.is_const() && some.is_const() && some.value() <= all.value() / 256;
   }
 
-  // A product of few rows, for which a GPU has a kernel that computes what follows on its way to memory.
-  bool has_few_rows(NodeId n) const {
-    const Node& node = g_.node(n);
-    if (node.op->schema.name != "prim::contract") return false;
-    const TensorType& t = g_.type(node.results[0]);
-    const Dim all = t.numel();
-    return all.is_const() && t.rank() > 0 && t.shape.back().is_const() && t.shape.back().value() > 0 && all.value() / t.shape.back().value() <= 16;
-  }
-  // Such a product with the maps that are the only ones to read it, one after another: as many as its kernel takes.
-  void join_few_rows() {
-    std::vector<std::vector<NodeId>> users(g_.value_count());
-    for (NodeId n = 0; n < kind_.size(); ++n)
-      for_each_value(std::span<const Arg>(g_.node(n).args), [&](const Arg& a) { users[a.value].push_back(n); });
-    std::vector<bool> outside(g_.value_count());
-    for (GraphValue v : g_.outputs()) outside[v] = true;
-    for (NodeId n = 0; n < kind_.size(); ++n) {
-      if (!has_few_rows(n)) continue;
-      // Maps of the same size; what one of them reads twice is one reader.
-      std::vector<NodeId> chain;
-      GraphValue v = g_.node(n).results[0];
-      std::vector<GraphValue> ends;
-      while (chain.size() < 24 && !outside[v]) {
-        std::vector<NodeId> next = users[v];
-        std::sort(next.begin(), next.end());
-        next.erase(std::unique(next.begin(), next.end()), next.end());
-        // Several maps of one value that meet again, as x * sigmoid(x): the chain goes on where they do.
-        if (next.empty() || !take_until_one(next, users, outside, chain, v, n)) break;
-        ends.push_back(v);
-      }
-      for (size_t i = ends.size(); i-- > 0;) {
-        const GraphValue w = ends[i];
-        std::vector<bool> buffers = forced_;
-        for (NodeId c : chain) for (GraphValue x : g_.node(c).results) if (c <= g_.value(w).node) buffers[x] = false;
-        buffers[g_.node(n).results[0]] = buffers[w] = false;
-        if (const Answer& a = taken_by_provider(fuse_loop(g_, std::span(&w, 1), buffers).loop); !a.taken) {
-          if (events_visible(EventKind::fusion_refused))
-            emit_event(EventKind::fusion_refused, g_.node(g_.value(w).node).op->schema.name, cat("it does not follow in the product's kernel: ", a.refusal));
-          continue;
-        }
-        forced_ = std::move(buffers);
-        forced_[w] = true;
-        for (NodeId c : chain) if (c <= g_.value(w).node) with_[c] = n;
-        break;
-      }
-    }
-  }
-  // Adds the maps that read v, and those that read these, until a single value is left that others read. False: they are
-  // no maps of v's size, or somebody outside reads one of them.
-  bool take_until_one(std::vector<NodeId> next, const std::vector<std::vector<NodeId>>& users, const std::vector<bool>& outside,
-                      std::vector<NodeId>& chain, GraphValue& v, NodeId product) const {
-    std::vector<NodeId> taken;
-    const auto is_in = [](const std::vector<NodeId>& list, NodeId x) { return std::find(list.begin(), list.end(), x) != list.end(); };
-    while (!next.empty() && taken.size() < 16) {
-      const NodeId c = *std::min_element(next.begin(), next.end());
-      std::erase(next, c);
-      if (kind_[c] != NodeKind::map || with_[c] != no_node || g_.node(c).results.size() != 1) return false;
-      const GraphValue r = g_.node(c).results[0];
-      if (g_.type(r).numel() != g_.type(g_.node(product).results[0]).numel() || reads_at_places(g_.node(c))) return false;
-      taken.push_back(c);
-      if (next.empty()) {  // does everything pass through r?
-        chain.insert(chain.end(), taken.begin(), taken.end());
-        v = r;
-        return true;
-      }
-      for (NodeId u : users[r]) if (!is_in(next, u) && !is_in(taken, u)) next.push_back(u);
-      if (users[r].empty() || outside[r]) return false;
-    }
-    return false;
-  }
-  static bool reads_at_places(const Node& n) {
-    for (int i = 0; i < int(n.args.size()); ++i) if (needs_buffer(n, i)) return true;
-    return false;
-  }
   // The rows of such products are computed by every block while the matrix is on its way, where nobody else needs them.
   void join_prologues() {
     for (GraphValue v = 0; v < g_.value_count(); ++v) {
       const NodeId made = g_.value(v).node;
       if (made == no_node || kind_[made] != NodeKind::map || !buffer_[v] || users_[v].empty() || with_[made] != no_node) continue;
       if (std::find(g_.outputs().begin(), g_.outputs().end(), v) != g_.outputs().end()) continue;
-      if (!std::all_of(users_[v].begin(), users_[v].end(), [&](NodeId u) { return has_few_rows(u); })) continue;
+      if (!std::all_of(users_[v].begin(), users_[v].end(), [&](NodeId u) { return has_few_rows(g_.node(u), g_); })) continue;
       bool taken = true;
       for (NodeId u : users_[v]) {
         const std::vector<GraphValue> outputs = group_outputs(clusters_[root(cluster_[u])]);

@@ -61,7 +61,7 @@ TEST(Skinny, OneQueryReadsTheKeysOfItsGroupOnce) {
   Maker m;
   const Val q = m.input({1, 32, 1, 64}), k = m.input({1, 8, 512, 64}), v = m.input({1, 8, 512, 64}), mask = m.b.input({.dtype = DType::boolean, .shape = {1, 1, 1, 512}});
   EXPECT_EQ(m.steps({m.call("scaled_dot_product_attention", {Maker::of(q), Maker::of(k), Maker::of(v), Maker::of(mask), Arg::of_real(0), Arg::of_bool(false), Arg{}, Arg::of_bool(true)})}),
-            "attention of one query | reshape");
+            "attention of one query");
 }
 
 // One layer of a decoder: its cache is written in place, nothing is copied.
