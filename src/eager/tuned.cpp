@@ -32,6 +32,7 @@ bool find(const std::string& key, std::span<std::byte> value) {
 void put(const std::string& key, std::span<const std::byte> value) {
   Image image;
   image.bytes.assign(value.begin(), value.end());
+  image.entries.push_back({"value", 0});
   root_object<Tuned>().disk.put(key_of(key), image);
 }
 
