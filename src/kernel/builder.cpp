@@ -145,6 +145,7 @@ Kv KernelBuilder::fold(Scalar s, Kv a, Kv b) {
 }
 
 Kv KernelBuilder::op(Scalar s, Kv a, Kv b, Kv c) {
+  s = scalar_on(a.dtype(), s);  // sums of bools are ors
   const ScalarInfo& info = scalar_info(s);
   if (info.operands == 2) {
     if (Kv f = fold(s, a, b)) return f;

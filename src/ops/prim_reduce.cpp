@@ -82,17 +82,28 @@ static constexpr Op op_reduce{{
       if (kind == "sum") v.set(0, broadcast_in(g, x.shape(), kept));
       else if (kind == "min" || kind == "max") v.set(0, to_extremes(x, v.out(), g, dims));
       else if (kind == "prod") {
-        // prod / x, but exact where x has zeros: the product of the others, as prefix times suffix products.
-        PHLOX_CHECK(dims.size() == 1, "the gradient of a product is taken one dimension at a time");
-        const int d = int(dims[0]);
-        if (dim_eq(x.size(d), 0)) { v.set(0, broadcast_in(g, x.shape(), kept)); return; }  // no element, no gradient
+        // prod / x, but exact where x has zeros: the product of the others, as prefix times suffix products, over all the
+        // reduced dims as one at the end.
+        Ints order = kept, back(size_t(x.rank()));
+        order.append(dims.begin(), dims.end());
+        for (size_t k = 0; k < order.size(); ++k) back[size_t(order[k])] = int64_t(k);
+        Dims moved, flat;
+        Dim points = 1;
+        for (int64_t d : order) moved.push_back(x.shape()[d]);
+        for (int64_t d : kept) flat.push_back(x.shape()[d]);
+        for (int64_t d : dims) points = points * x.shape()[d];
+        flat.push_back(points);
+        const int d = int(kept.size());
+        if (dim_eq(points, 0)) { v.set(0, broadcast_in(g, x.shape(), kept)); return; }  // no element, no gradient
+        const Val rows = dims.size() == 1 && dims[0] == d ? x : reshape(permute(x, order), flat);
         auto exclusive = [&](Val t) {  // products of all earlier elements: scan of [1, x0, x1, ...] without its last
           if (t.shape()[d].is(0)) return t;
           const Dims one = [&] { Dims s = t.shape(); s[d] = 1; return s; }();
           const Val shifted = concat({full(*t.g, one, t.dtype(), 1), slice(t, d, 0, t.shape()[d] - 1)}, d);
           return scan(shifted, d, "prod");
         };
-        const Val others = map(Scalar::mul, exclusive(x), flip(exclusive(flip(x, d)), d));
+        const Val products = map(Scalar::mul, exclusive(rows), flip(exclusive(flip(rows, d)), d));
+        const Val others = permute(reshape(products, moved), back);
         v.set(0, map(Scalar::mul, broadcast_in(g, x.shape(), kept), conj(others)));
       }
     },
