@@ -40,7 +40,8 @@ phlox_status record_exception() noexcept {
       last_error().status = PHLOX_CALLBACK;
       return PHLOX_CALLBACK;
     } catch (const std::bad_alloc&) {
-      return record(ErrorCode::out_of_memory, {.op = "phlox", .fact = "the system has no memory left"},
+      return record(ErrorCode::out_of_memory, {.op = "phlox", .fact = "the system has no memory left", .got = "a request that it refused",
+                                               .expected = "memory", .remedy = "use smaller tensors or end other programs"},
                     "phlox: the system has no memory left");
     } catch (const std::exception& e) {
       return record(ErrorCode::internal, {.op = "internal", .fact = e.what()}, e.what());

@@ -108,6 +108,12 @@ static Vals combinations_rule(const Args& a) {
   if (r < 0) a.error("the number of elements is negative", cat(r), "at least 0");
   if (r == 0) return {full(a.builder(), {0}, x.dtype(), 0)};
   const int64_t n = dim_int(x.size(0), a.name());
+  if (n == 0 || (!repeat && r > n)) return {full(a.builder(), {0, r}, x.dtype(), 0)};
+  constexpr double most = 1 << 22;
+  double choices = 1;
+  for (int64_t k = 0; k < r && choices * double(r) <= most; ++k) choices *= double(repeat ? n + k : n - k) / double(k + 1);
+  if (!(choices * double(r) <= most) || r > 4096)
+    a.error("there are too many choices to list them", cat(r, " of ", n, " elements"), cat("at most ", int64_t(most), " elements of the result, 4096 a row"));
   // Count the choices, then take each column by comparing grid coordinates: keep the grid points that are in order.
   std::vector<std::vector<int64_t>> columns{size_t(r)};
   std::vector<int64_t> at(size_t(r), 0);
@@ -376,7 +382,7 @@ static void samples(SampleBuilder& s) {
       .of("hstack", {"{[2,3], [2,1]}", "{[2], [3]}"}).of("vstack row_stack", {"{[2,3], [3]}", "{[3], [3]}"}).of("dstack", {"{[2,3], [2,3]}"}).of("column_stack", {"{[3], [3,2]}"})
       .refuses("hstack vstack row_stack dstack column_stack", {"{}", "{[2,3], [4,5]}"})
       .of("block_diag", {"{[2,3], [2], []}"}).of("cartesian_prod", {"{[2], [3]}", "{[4]}"}).of("combinations", {"[4]", "[4], 3", "[3], 2, True"})
-      .refuses("combinations", {"[2,2]", "[4], -1"}).refuses("cartesian_prod", {"{[2,2]}"}).refuses("block_diag", {"{[2,2,2]}"})
+      .refuses("combinations", {"[2,2]", "[4], -1", "[4], 9223372036854775807, True", "[60], 20"}).refuses("cartesian_prod", {"{[2,2]}"}).refuses("block_diag", {"{[2,2,2]}"})
       .of("repeat", {"[2,3], [2,1]", "[3], [2,2]"}).of("tile", {"[2,3], [2]", "[3], [2,2]"}).refuses("repeat", {"[2,3], [2]", "[2], [-1]"})
       .of("flip", {"[2,3], [0]", "[2,3], [0,1]"}).refuses("flip", {"[2,3], [0,0]", "[2,3], [2]"}).of("rot90", {"[2,3]", "[2,3,4], -1, [1,2]"}).refuses("rot90", {"[2]", "[2,3], 1, [0,0]"})
       .of("roll", {"[2,3], [1], [1]", "[2,3], [-1,2], [0,1]", "[2,3], [2]"}).refuses("roll", {"[2,3], [1,2], [0]", "[2,3], [1], [2]"})

@@ -206,6 +206,29 @@ TEST(Interpret, conflicting_stores_happen_in_order) {
     }
 }
 
+// Enough work for several threads, which may not share it.
+TEST(Interpret, conflicting_stores_of_large_loops_happen_in_order) {
+  constexpr int64_t n = 1 << 20;
+  for (Conflict c : {Conflict::last, Conflict::ordered_add}) {
+    LoopBuilder b;
+    const int a0 = b.new_axis(64), a1 = b.new_axis(n / 64);
+    const uint32_t out = b.param(Param::Kind::inout, DType::i64);
+    const Sv at = row_major(b, {a0, a1}, {64, n / 64});
+    b.store(out, b.index_mod(at, 3), at, bit(a0) | bit(a1), c);
+    const Loop loop = b.take();
+    for (int round = 0; round < 3; ++round) {
+      Arguments a(loop, 3, {});
+      std::fill_n(a.at<int64_t>(0), 3, 0);
+      interpret_loop(loop, a.args());
+      for (int64_t k = 0; k < 3; ++k) {
+        int64_t want = 0;
+        for (int64_t i = k; i < n; i += 3) want = c == Conflict::last ? i : want + i;
+        EXPECT_EQ(a.at<int64_t>(0)[k], want) << conflict_name(c);
+      }
+    }
+  }
+}
+
 TEST(Interpret, wide_mode_rounds_only_at_stores) {
   LoopBuilder b;  // (1 + x) - 1 for tiny x: lost in f32, kept in f64
   const int a = b.new_axis(10);
