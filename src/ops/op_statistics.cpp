@@ -230,7 +230,7 @@ static Val cross_product(const Args& a, Val x, Val y, int64_t dim) {
   x = broadcast_to(widen(cast(x, t)), shape);
   y = broadcast_to(widen(cast(y, t)), shape);
   const int d = wrap_dim(dim, int(shape.size()), a.name());
-  if (!dim_eq(shape[size_t(d)], 3)) a.error("vectors that are not of length 3", cat(shape_text(shape), ", dimension ", d), "a size of 3");
+  if (shape.empty() || !dim_eq(shape[size_t(d)], 3)) a.error("vectors that are not of length 3", cat(shape_text(shape), ", dimension ", d), "a size of 3");
   auto at = [&](Val v, int k) { return slice(v, d, k % 3, 1); };
   std::vector<Val> parts;
   for (int k = 0; k < 3; ++k) parts.push_back(rounded(at(x, k + 1) * at(y, k + 2), t) - rounded(at(x, k + 2) * at(y, k + 1), t));
@@ -283,7 +283,7 @@ static void samples(SampleBuilder& s) {
       .of("quantile nanquantile", {"[3,4]:distinct, [2]=0.25|0.6!", "[3,4]:distinct, []=0.4!, 1, True", "[5]:distinct, [3]=0|0.5|1!, interpolation='nearest'"})
       .of("quantile.scalar nanquantile.scalar", {"[3,4]:distinct, 0.3", "[3,4]:distinct, 0.7, 0, interpolation='midpoint'", "[5]:distinct, 0.4, interpolation='lower'"})
       .refuses("quantile.scalar nanquantile.scalar", {"[4], 1.5", "[4], 0.5, interpolation='best'", "[4], 0.5, 1"}).refuses("quantile nanquantile", {"[4], [2,2]", "[4], [2]:0..1, interpolation='best'"})
-      .of("linalg_cross", {"[2,3], [2,3]", "[3,4], [3,4], dim=0"}).of("cross", {"[2,3], [2,3]", "[3,4], [3,4], 0"}).refuses("linalg_cross cross", {"[2,4], [2,4]"})
+      .of("linalg_cross", {"[2,3], [2,3]", "[3,4], [3,4], dim=0"}).of("cross", {"[2,3], [2,3]", "[3,4], [3,4], 0"}).refuses("linalg_cross cross", {"[2,4], [2,4]", "[], []"})
       .of("cov", {"[3,5]", "[5]", "[3,5], correction=0, fweights=i64[5]:1..3, aweights=[5]:0.5..2"}).of("corrcoef", {"[3,5]", "[5]"}).refuses("cov", {"[2,2,2]", "[3,5], fweights=i64[4]:1..2", "[3,5], aweights=[3]"}).refuses("corrcoef", {"[2,2,2]"});
 }
 
