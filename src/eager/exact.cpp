@@ -111,7 +111,9 @@ void ExactKey::remember(const Ref<Signature>& s, std::span<const CallInput> inpu
   }
   auto e = std::make_unique<ExactEntry>();
   e->recorded = recorded_for(*s, inputs, symbols);
-  e->executable = &(e->recorded ? *e->recorded->forward : *s).executable(device, symbols);
+  Signature& forward = e->recorded ? *e->recorded->forward : *s;
+  if (!forward.settled(device, symbols)) return;
+  e->executable = &forward.executable(device, symbols);
   e->plan = &e->executable->plan(symbols);
   e->results = uint32_t(s->outputs.size());
   if (e->plan->outputs.size() > max_results) return;

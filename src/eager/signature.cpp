@@ -10,6 +10,7 @@
 #include "base/root.h"
 #include "compile/compile.h"
 #include "graph/builder.h"
+#include "graph/rewrite.h"
 #include "ops/prims.h"
 
 namespace phlox {
@@ -167,6 +168,7 @@ class SignatureWriter {
     for (GraphValue v : s.graph.outputs()) s.pointwise &= !is_complex(s.graph.type(v).dtype);
     for (const Node& n : s.graph.nodes()) {
       const OpRecord& r = n.op->op->record;
+      for (const char* kind : {"conv", "pool", "fold"}) s.has_windows |= n.op->schema.name.find(kind) != std::string::npos;
       s.has_extern |= !r.loop && !r.stores && !r.expand;
       const std::string& name = n.op->schema.name;
       const bool spread = name == "prim::broadcast" && s.graph.type(n.args[0].value).rank() == 0;
@@ -329,21 +331,94 @@ Ref<Signature> signature_of_graph(std::string name, Graph g, const DimEnv& env) 
   return s;
 }
 
-Executable& Signature::executable(Device& device, const Ints& symbols) {
-  uint64_t sizes = 0;  // the magnitude of each
+// The graph for these sizes alone.
+static Graph at_sizes(const Graph& g, const Ints& symbols) {
+  Graph out;
+  std::vector<GraphValue> map(g.value_count());
+  ArgMap arguments;
+  const auto sized = [&](TensorType t) {
+    for (Dim& d : t.shape) d = evaluate(d, symbols);
+    for (Dim& d : t.strides) d = evaluate(d, symbols);
+    return t;
+  };
+  for (GraphValue v : g.inputs()) map[v] = out.add_input(sized(g.type(v)), g.is_number(v));
+  for (const Node& n : g.nodes()) {
+    const std::span<const Arg> args = arguments.each(n.args, [&](Arg a) {
+      if (a.kind == ArgKind::value) a.value = map[a.value];
+      if (a.kind == ArgKind::dim) a = Arg::of_dim(evaluate(a.as_dim(), symbols));
+      return a;
+    });
+    SmallVector<TensorType, 2> types;
+    for (GraphValue v : n.results) types.push_back(sized(g.type(v)));
+    out.current_group = n.group;
+    out.current_location = n.location;
+    const NodeId to = out.add_node(*n.op, args, types);
+    for (size_t i = 0; i < n.results.size(); ++i) map[n.results[i]] = out.node(to).results[i];
+  }
+  SmallVector<GraphValue, 4> outputs;
+  for (GraphValue v : g.outputs()) outputs.push_back(map[v]);
+  out.set_outputs(outputs);
+  return out;
+}
+
+static constexpr int times_asked = 3;
+static constexpr size_t most_own_sizes = 8, most_sizes = 256;
+
+// Sizes that are asked for a third time, of more than a few values.
+bool Signature::pays_own_program(uint64_t sizes, Device& device, const Ints& symbols) {
+  constexpr int64_t many = 1 << 16;
+  if (own_sizes_ >= most_own_sizes || asked_.size() > most_sizes || ++asked_[sizes] < times_asked || !makes_code(device)) return false;
+  for (const Node& n : graph.nodes())
+    for (GraphValue v : n.results)
+      if (evaluate(graph.type(v).numel(), symbols) >= many) return true;
+  return false;
+}
+
+bool Signature::settled(Device& device, const Ints& symbols) {
+  if (device.id().kind != DeviceKind::cpu || !has_windows) return true;
+  std::lock_guard lock(mutex_);
+  if (own_sizes_ >= most_own_sizes || asked_.size() > most_sizes) return true;
+  const auto it = asked_.find(sizes_key(device, symbols));
+  return it != asked_.end() && it->second >= times_asked;
+}
+
+// The magnitude of each size; on a CPU 0 for all of them, or what stands for exactly these.
+uint64_t Signature::sizes_key(Device& device, const Ints& symbols) const {
+  uint64_t sizes = 0;
   if (device.id().kind != DeviceKind::cpu)
     for (int64_t n : symbols) sizes = mix64(sizes ^ uint64_t(n > 1 ? 64 - __builtin_clzll(uint64_t(n - 1)) : n));
-  const auto fits = [&](const Made& m) { return m.device == &device && m.sizes == sizes; };
+  else if (has_windows)
+    sizes = hash_bytes(symbols.data(), symbols.size() * sizeof(int64_t)) | 1;
+  return sizes;
+}
+
+Executable& Signature::executable(Device& device, const Ints& symbols) {
+  uint64_t sizes = sizes_key(device, symbols);
+  const bool cpu = device.id().kind == DeviceKind::cpu;
+  const auto fits = [&](const Made& m) { return m.device == &device && m.sizes == sizes && (m.own.empty() || m.own == symbols); };
   if (const Made* m = ready_.load(std::memory_order_acquire); m && fits(*m)) return *m->executable;
   std::lock_guard lock(mutex_);
-  const Made* found = nullptr;
-  for (auto& m : made_) if (fits(*m)) found = m.get();
+  const auto find = [&] {
+    const auto it = std::find_if(made_.begin(), made_.end(), [&](const auto& m) { return fits(*m); });
+    return it == made_.end() ? nullptr : it->get();
+  };
+  const Made* found = find();
+  const bool own = !found && cpu && has_windows && pays_own_program(sizes, device, symbols);
+  if (!found && cpu && !own) {
+    sizes = 0;
+    found = find();
+  }
   if (!found) {
     DimEnv scratch = env;  // guards that compiling adds have no use: it only asks for costs
-    if (device.id().kind != DeviceKind::cpu) scratch = env.at(symbols);
+    if (!cpu) scratch = env.at(symbols);
     DimEnvScope scope(scratch);
-    made_.push_back(std::make_unique<Made>(Made{&device, sizes, make_executable(compile_graph(graph, device.target()), device)}));
+    Ref<Program> program = own ? compile_graph(at_sizes(graph, symbols), device.target()) : compile_graph(graph, device.target());
+    made_.push_back(std::make_unique<Made>(Made{&device, sizes, own ? symbols : Ints(), make_executable(std::move(program), device)}));
     found = made_.back().get();
+    if (own) {
+      ++own_sizes_;
+      emit_event(EventKind::recompile, name, "its sizes come again: they get a program of their own");
+    }
   }
   ready_.store(found, std::memory_order_release);
   return *found->executable;

@@ -47,11 +47,14 @@ struct Signature : RefCounted {
   bool random = false;
   bool pointwise = false;                // every result element depends on the same element of each operand only
   bool has_extern = false;
+  bool has_windows = false;              // convolutions and the like
   const OpInfo* host_op = nullptr;       // an op whose result sizes depend on data: run by its reference
   SmallVector<TensorType, 2> outputs;
 
   // The program for a device; on a GPU one for sizes like these, since rows of different lengths are shared in other ways.
+  // Large windows of known sizes run several times as fast on a CPU: sizes that come again get a program of their own.
   Executable& executable(Device& device, const Ints& symbols);
+  bool settled(Device& device, const Ints& symbols);  // the program for these sizes stays what it is
   Ref<Signature> dense();  // the same for inputs that are contiguous
   // A view's function of its base and numbers alone: other tensors only told it sizes.
   Ref<Signature> of_base();
@@ -60,9 +63,13 @@ struct Signature : RefCounted {
   const Recorded::Partial& partial(Recorded& r, const std::vector<bool>& missing);
 
  private:
-  struct Made { Device* device; uint64_t sizes; Ref<Executable> executable; };
+  uint64_t sizes_key(Device& device, const Ints& symbols) const;
+  bool pays_own_program(uint64_t sizes, Device& device, const Ints& symbols);
+  struct Made { Device* device; uint64_t sizes; Ints own; Ref<Executable> executable; };  // own: the only sizes it serves
   std::mutex mutex_;
   std::vector<std::unique_ptr<Made>> made_;
+  std::map<uint64_t, int> asked_;            // by sizes: how often, while they have no program of their own
+  size_t own_sizes_ = 0;
   std::atomic<const Made*> ready_{nullptr};  // what was asked for last: read without the lock
   Ref<Signature> dense_, of_base_;
   std::map<std::vector<bool>, std::vector<std::unique_ptr<Recorded>>> recorded_;
