@@ -104,6 +104,29 @@ TEST(Layers, losses) {
   expect_near(nn::BCEWithLogitsLoss()(a, b), {s});
 }
 
+// Sizes that come again get programs of their own: with the same bits, and others between them.
+TEST(Layers, convolutions_of_sizes_that_come_again) {
+  manual_seed(3);
+  nn::Conv2d conv(3, 8, 3, {.padding = 1});
+  nn::MaxPool2d pool(2);
+  const Tensor x = randn({6, 3, 48, 40}), other = randn({5, 3, 48, 40});
+  const auto step = [&](const Tensor& in) {
+    conv.zero_grad();
+    const Tensor a = in.detach().requires_grad_();
+    const Tensor y = pool(conv(a));
+    (y * y).sum().backward();
+    return std::vector<Tensor>{y.detach(), a.grad().clone(), conv.weight.grad().clone(), conv.bias.grad().clone()};
+  };
+  const std::vector<Tensor> first = step(x), between = step(other);
+  for (int i = 0; i < 5; ++i) {
+    const std::vector<Tensor> again = step(x), others = step(other);
+    for (size_t k = 0; k < first.size(); ++k) {
+      expect_same(again[k], first[k], "result " + std::to_string(k));
+      expect_same(others[k], between[k], "result " + std::to_string(k) + " of the other size");
+    }
+  }
+}
+
 TEST(Layers, attention_is_softmax_of_scores_times_values) {
   manual_seed(5);
   const Tensor q = randn({2, 3, 4, 8}), k = randn({2, 3, 5, 8}), v = randn({2, 3, 5, 8});
