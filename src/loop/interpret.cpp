@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/team.h"
+#include "loop/builder.h"
 #include "loop/interpret_plan.h"
 
 namespace phlox {
@@ -332,6 +333,47 @@ void run_item(const Context& c, const Item& item) {
   team().run(outer, int64_t(10000 / piece_cost) + 1, [&](int64_t begin, int64_t end) { Runner(c, item).run(begin, end); });
 }
 
+// Whether a store behind number k reads this memory.
+static bool read_later(const Loop& loop, const LoopArgs& args, size_t k, const void* memory) {
+  std::vector<ValueId> todo;
+  std::vector<uint8_t> seen(loop.insts.size());
+  const auto need = [&](ValueId v) {
+    if (v != no_value && !seen[v]) seen[v] = 1, todo.push_back(v);
+  };
+  for (size_t n = k + 1; n < loop.stores.size(); ++n)
+    for (ValueId v : {loop.stores[n].value, loop.stores[n].address, loop.stores[n].predicate}) need(v);
+  while (!todo.empty()) {
+    const Inst& i = loop.insts[todo.back()];
+    todo.pop_back();
+    if (i.op == Scalar::reduce || i.op == Scalar::scan) continue;  // computed before anything is stored
+    if (i.op == Scalar::load && args.pointers[size_t(i.imm)] == memory) return true;
+    for (int n = 0; n < i.operand_count; ++n) need(i.operand[n]);
+  }
+  return false;
+}
+
+// Stores run one after the other over all their points: what a later one reads of memory that an earlier one changes in
+// place is copied first.
+static void keep_what_changes(Context& c, std::vector<std::vector<std::byte>>& kept) {
+  c.loads.assign(c.args.pointers.begin(), c.args.pointers.end());
+  for (size_t k = 0; k + 1 < c.loop.stores.size(); ++k) {
+    const Store& s = c.loop.stores[k];
+    const void* memory = c.args.pointers[s.param];
+    if (c.loop.params[s.param].kind != Param::Kind::inout || s.conflict != Conflict::unique || c.points(s.domain) == 0) continue;
+    if (!read_later(c.loop, c.args, k, memory)) continue;
+    const Affine at = affine_of(c.loop, s.address);
+    if (!at.ok) continue;
+    int64_t elements = evaluate(at.base, c.args.symbols) + 1;
+    for (auto& [axis, step] : at.terms)
+      elements += std::max<int64_t>(0, evaluate(step, c.args.symbols) * (c.extents[size_t(axis)] - 1));
+    if (elements <= 0) continue;
+    const std::byte* from = static_cast<const std::byte*>(memory);
+    kept.emplace_back(from, from + elements * dtype_bytes(c.loop.params[s.param].dtype));
+    for (size_t p = 0; p < c.loads.size(); ++p)
+      if (c.args.pointers[p] == memory) c.loads[p] = kept.back().data();
+  }
+}
+
 }  // namespace interpreter
 
 void interpret_loop(const Loop& loop, const LoopArgs& args, InterpretMode mode) {
@@ -339,9 +381,11 @@ void interpret_loop(const Loop& loop, const LoopArgs& args, InterpretMode mode) 
   PHLOX_CHECK(args.pointers.size() >= loop.params.size(), "a pointer is missing");
   for (const Param& p : loop.params)
     PHLOX_CHECK(p.kind != Param::Kind::number || args.numbers.size() >= loop.params.size(), "a number is missing");
-  Context c{loop, args, mode == InterpretMode::wide, block_ops(), {}, {}};
+  Context c{loop, args, mode == InterpretMode::wide, block_ops(), {}, {}, {}};
   for (const Axis& a : loop.axes) c.extents.push_back(std::max<int64_t>(0, evaluate(a.extent, args.symbols)));
   c.temps.resize(loop.insts.size());
+  std::vector<std::vector<std::byte>> kept;
+  keep_what_changes(c, kept);
 
   std::vector<uint8_t> used(loop.insts.size(), 0);
   for (const Store& s : loop.stores) {

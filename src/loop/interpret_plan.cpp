@@ -317,7 +317,7 @@ class Planner {
   }
   void load_step(Step& s, const Inst& i, bool block) {
     s.kind = StepKind::load;
-    s.base = c_.args.pointers[size_t(i.imm)];
+    s.base = c_.loads[size_t(i.imm)];
     s.load = c_.ops.load(i.dtype, c_.wide);
     s.predicate = s.b;
     if (!block) return;

@@ -68,6 +68,7 @@ struct Context {
   const BlockOps& ops;
   std::vector<int64_t> extents;
   std::vector<std::unique_ptr<Temp>> temps;     // per instruction, null where it is not materialised
+  std::vector<void*> loads;                     // per param: where it is read
   Rep rep(DType d) const;
   int64_t points(AxisMask axes) const;
 };

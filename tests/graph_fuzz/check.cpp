@@ -331,6 +331,44 @@ static std::string check_compiled(const FuzzProgram& p, const std::vector<Bits>&
   return d.empty() ? d : "compiled and eager, second call: " + d;
 }
 
+// The same program with every size n of its inputs another one; all of them arguments.
+static FuzzProgram resized(const FuzzProgram& p, int64_t n, int64_t to) {
+  FuzzProgram r = p;
+  for (FuzzInput& in : r.inputs) {
+    in.captured = false;
+    for (int64_t& size : in.sizes) if (size == n) size = to;
+  }
+  return r;
+}
+
+// A size that changes from call to call: from the second one on it is a symbol, where both traces are alike but for it.
+static std::string check_sizes(const FuzzProgram& p, Tally& tally) {
+  int64_t n = 0;
+  for (const FuzzInput& in : p.inputs) for (int64_t size : in.sizes) n = std::max(n, size);
+  if (n < 2) return {};
+  const auto f = make_ref<CompiledFunction>([&](const std::vector<Tensor>& in) { return run_program(p, in); });
+  for (int64_t to : {n, n + 1, n + 3, n + 2}) {
+    const FuzzProgram q = resized(p, n, to);
+    std::vector<Bits> eager;
+    try {
+      eager = run_eager(q, make_inputs(q));
+    } catch (const InternalError&) {
+      throw;
+    } catch (const Error&) {
+      return {};  // a size is written in the program
+    }
+    const std::vector<Tensor> inputs = make_inputs(q);
+    set_random_state(cpu_device(), {7, 0});
+    std::vector<Bits> compiled = bits_of(f->call(inputs));
+    const size_t results = compiled.size();
+    for (const Tensor& t : inputs) compiled.push_back(bits_of(t));
+    if (std::string d = differences(compiled, eager, results); !d.empty()) return cat("compiled and eager, size ", n, " is ", to, ": ", d);
+  }
+  ++tally.sizes;
+  tally.symbolic += f->report().find("\"symbols\": 1") != std::string::npos;
+  return {};
+}
+
 static std::string check_traced(const FuzzProgram& p, const TracedProgram& t, const std::vector<Bits>& eager, Tally& tally) {
   tally.nodes += int64_t(t.graph.nodes().size());
   verify_graph(t.graph);
@@ -371,6 +409,11 @@ std::string check_program(const FuzzProgram& p, bool jit_eager, Tally& tally) {
       t = trace_program(p, make_inputs(p));
     }
     if (std::string d = check_compiled(p, eager, tally); !d.empty()) return d;
+    if (p.seed % 2) {
+      std::optional<InterpretKernels> interpreted;
+      if (p.seed % 16 != 1) interpreted.emplace();  // most of them: kernels of four sizes are much to compile
+      if (std::string d = check_sizes(p, tally); !d.empty()) return d;
+    }
     return check_traced(p, t, eager, tally);
   } catch (const InternalError& e) {
     return cat("compiled: ", e.what());

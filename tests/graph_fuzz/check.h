@@ -1,5 +1,6 @@
 // What is asked of a program, and of the graph that its trace gives.
 //
+// Sizes: of half of the programs that leave it open, called with four sizes, one after the other: eager and compiled alike.
 // Bits: compiled = eager, and (where no 16-bit float is in the graph) the exact graph interpreter = eager. All NaNs count as
 // one value. Tolerance: against the graph with every float made f64, run by the interpreter, and against the same graph with
 // every float result disturbed by a relative error of one unit of the narrowest type: an element may differ by a few times
@@ -38,7 +39,7 @@ std::vector<Bits> random_graph_inputs(const Graph& g, uint64_t seed);
 
 struct Tally {
   int64_t graphs = 0, refused = 0, bit_results = 0, interpreted = 0, gradients = 0, differences = 0, differences_skipped = 0;
-  int64_t wide_checked = 0, wide_discontinuous = 0, wide_range = 0, steps = 0, nodes = 0, jit_eager = 0, twice = 0;
+  int64_t wide_checked = 0, wide_discontinuous = 0, wide_range = 0, steps = 0, nodes = 0, jit_eager = 0, twice = 0, sizes = 0, symbolic = 0;
 };
 
 // The first broken promise, in words, or nothing. `jit_eager`: eager kernels are generated code too.

@@ -25,7 +25,7 @@ struct Options {
   uint64_t seed = 1, count = 2000, first = 0;
   bool one = false, reduce = false, cuda = false;
   double seconds = 1e9;
-  int jit_eager = 8;
+  int jit_eager = 25;
   std::string cases, file;
 };
 
@@ -163,6 +163,7 @@ int run_many(const Options& o) {
   std::printf("interpreted exactly: %lld graphs; against float64: %lld results of narrow types (%lld graphs discontinuous, %lld out of range)\n",
               static_cast<long long>(tally.interpreted), static_cast<long long>(tally.wide_checked),
               static_cast<long long>(tally.wide_discontinuous), static_cast<long long>(tally.wide_range));
+  std::printf("several sizes: %lld graphs, a symbol in %lld of them\n", static_cast<long long>(tally.sizes), static_cast<long long>(tally.symbolic));
   std::printf("gradients: %lld graphs; against central differences: %lld (%lld skipped)\n", static_cast<long long>(tally.gradients),
               static_cast<long long>(tally.differences), static_cast<long long>(tally.differences_skipped));
   return failed ? 1 : 0;

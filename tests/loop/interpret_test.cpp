@@ -206,6 +206,27 @@ TEST(Interpret, conflicting_stores_happen_in_order) {
     }
 }
 
+// Two results of one operand, one of them in the operand's own memory; two values exchanged.
+TEST(Interpret, what_is_stored_in_place_is_read_before) {
+  for (bool exchange : {false, true}) {
+    LoopBuilder b;
+    const int a0 = b.new_axis(1000);
+    const uint32_t x = b.param(Param::Kind::inout, DType::f32), y = b.param(Param::Kind::inout, DType::f32);
+    const Sv at = b.axis(a0), vx = b.load(x, at), vy = b.load(y, at);
+    b.store(x, at, exchange ? vy : vx * b.constant(DType::f32, 2), bit(a0));
+    b.store(y, at, exchange ? vx : vx + vy, bit(a0));
+    const Loop loop = b.take();
+    Arguments a(loop, 1000, {});
+    const Arguments before = a;
+    interpret_loop(loop, a.args());
+    for (int64_t k = 0; k < 1000; ++k) {
+      const float p = reinterpret_cast<const float*>(before.memory[0].data())[k], q = reinterpret_cast<const float*>(before.memory[1].data())[k];
+      EXPECT_EQ(a.at<float>(0)[k], exchange ? q : p * 2);
+      EXPECT_EQ(a.at<float>(1)[k], exchange ? p : p + q);
+    }
+  }
+}
+
 // Enough work for several threads, which may not share it.
 TEST(Interpret, conflicting_stores_of_large_loops_happen_in_order) {
   constexpr int64_t n = 1 << 20;
