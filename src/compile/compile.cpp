@@ -439,10 +439,10 @@ class Planner {
     if (target_.kind == DeviceKind::cpu) {
       add_launch(s, attention_kernel(shape, backward, at));
     } else if (!backward) {
-      add_launch(s, attention_forward(shape, {at[0], at[1], at[2]}));
+      add_launch(s, attention_forward(shape, {at[0], at[1], at[2]}, target_));
     } else {
-      add_launch(s, attention_backward_queries(shape, at));
-      add_launch(s, attention_backward_keys(shape, at));
+      add_launch(s, attention_backward_queries(shape, at, target_));
+      add_launch(s, attention_backward_keys(shape, at, target_));
     }
     return true;
   }

@@ -6,6 +6,7 @@
 
 #include "base/format.h"
 #include "base/hash.h"
+#include "providers/attention_hopper.h"
 #include "providers/attention_text.h"
 #include "providers/providers.h"
 
@@ -56,14 +57,20 @@ bool provides_attention(const TensorType& q, const TensorType& k, const TensorTy
 
 namespace {
 
-constexpr int block_rows = 128;
+enum Part { forward, queries, keys };
+
+// How a kernel is cut: rows of a block, rows of a tile of the other side, stages of tiles, blocks of a processor.
+struct Cut { int rows, tile, stages = 2, blocks = 1; };
+Cut cut_of(Part part, int64_t width, bool hopper) {
+  if (!hopper) return {128, part == forward ? 64 : 32};
+  if (width == 64) return {128, 64, 4, part == keys ? 1 : 2};
+  return {128, 64, part == forward ? 4 : 3, 1};
+}
 
 struct Maker {
   const AttentionShape& s;
-  int tiles, keys;
   Program::Kernel k;
 
-  Maker(const AttentionShape& s, int keys) : s(s), tiles(s.width == 64 ? 2 : 1), keys(keys) {}
   void pointers(uint32_t n) {
     for (uint32_t i = 0; i < n; ++i) k.words.push_back({Program::KernelWord::Kind::pointer, i, 0});
   }
@@ -77,48 +84,58 @@ struct Maker {
     for (const AttentionOperand& o : operands)
       for (Dim d : {o.base, o.batch, o.row, o.head}) dim(d);
   }
-  Program::Kernel make(std::string_view body, Dim rows, int64_t shared) {
+  Program::Kernel make(Part part, const Target& target) {
+    const bool hopper = target.arch == "sm_90a";
+    const Cut c = cut_of(part, s.width, hopper);
     char scale[40];
     std::snprintf(scale, sizeof scale, "%.9gf", s.scale);
-    std::string literal = scale;
-    if (literal.find_first_of(".en") == literal.npos) literal.insert(literal.size() - 1, ".0");
-    const std::string head =
-        cat("#define D ", s.width, "\n#define TILES ", tiles, "\n#define KEYS ", keys, "\n#define CAUSAL ", int(s.causal), "\n#define SCALE ",
-            literal, "\n#define TYPE \"", s.dtype == DType::f16 ? "f16" : "bf16", "\"\nstruct WORDS { unsigned long long w[", k.words.size(), "]; };\n");
-    std::string text = cat(head, attention_common, attention_backward_words, body);
+    std::string text = scale;
+    if (text.find_first_of(".en") == text.npos) text.insert(text.size() - 1, ".0");
+    text = cat("#define D ", s.width, "\n#define KEYS ", c.tile, "\n#define CAUSAL ", int(s.causal), "\n#define SCALE ", text,
+               "\n#define TYPE \"", s.dtype == DType::f16 ? "f16" : "bf16", "\"\nstruct WORDS { unsigned long long w[", k.words.size(), "]; };\n");
+    const int tiles = s.width == 64 ? 2 : 1;  // of 16 rows, that a warp works on
+    if (hopper) {
+      static constexpr const char* bodies[] = {hopper_forward_text, hopper_queries_text, hopper_keys_text};
+      text += cat("#define WGS ", c.rows / 64, "\n#define STAGES ", c.stages, "\n#define BLOCKS ", c.blocks, "\n", hopper_common, bodies[part]);
+      k.threads = uint32_t(2 * c.rows);
+    } else {
+      static constexpr const char* bodies[] = {attention_forward_text, attention_queries_text, attention_keys_text};
+      text += cat("#define TILES ", tiles, "\n", attention_common, attention_backward_words, bodies[part]);
+      k.threads = uint32_t(2 * c.rows / tiles);
+    }
     k.entry = "k_" + hex(hash256(text.data(), text.size())).substr(0, 24);
     k.source = cat("#define NAME ", k.entry, "\n", text);
-    k.items = floordiv(rows + (block_rows - 1), block_rows) * s.batch * s.heads;
-    k.threads = uint32_t(32 * block_rows / (16 * tiles));
-    k.shared_bytes = uint32_t(shared);
+    k.items = floordiv((part == keys ? s.keys : s.queries) + (c.rows - 1), c.rows) * s.batch * s.heads;
+    const int64_t numbers = part == keys ? int64_t(c.stages) * 2 * c.tile * 4 : 0;
+    k.shared_bytes = uint32_t(((part == forward ? 1 : 2) * c.rows + c.stages * 2 * c.tile) * s.width * 2 + numbers + (hopper ? 1024 : 0));
     return std::move(k);
   }
 };
 
 }  // namespace
 
-Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3]) {
-  Maker m(s, 64);
+Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3], const Target& target) {
+  Maker m{s, {}};
   m.pointers(5);
   m.sizes();
   m.steps(qkv);
-  return m.make(attention_forward_text, s.queries, (block_rows + 4 * m.keys) * s.width * 2);
+  return m.make(forward, target);
 }
 
-Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4]) {
-  Maker m(s, 32);
+Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target) {
+  Maker m{s, {}};
   m.pointers(9);
   m.sizes();
   m.steps(gqkv);
-  return m.make(attention_queries_text, s.queries, (2 * block_rows + 4 * m.keys) * s.width * 2);
+  return m.make(queries, target);
 }
 
-Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4]) {
-  Maker m(s, 32);
+Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target) {
+  Maker m{s, {}};
   m.pointers(9);
   m.sizes();
   m.steps(gqkv);
-  return m.make(attention_keys_text, s.keys, (2 * block_rows + 4 * m.keys) * s.width * 2 + 4 * m.keys * 4);
+  return m.make(keys, target);
 }
 
 }  // namespace phlox

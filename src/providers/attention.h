@@ -30,10 +30,10 @@ struct AttentionOperand {
 };
 
 // Buffers of its step: q k v, then out and logsumexp.
-Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3]);
+Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3], const Target& target);
 // Buffers of their steps: g q k v logsumexp rowsums, then the gradients of q, k and v.
-Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
-Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4]);
+Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target);
+Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target);
 
 // The same for a CPU, the backward pass in one: buffers g q k v logsumexp rowsums, then the gradients of q, k and v, or
 // where they are packed their one buffer.

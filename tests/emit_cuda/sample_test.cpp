@@ -199,18 +199,20 @@ TEST(Cuda, TemplatesOfText) {
   std::string why;
   Nvrtc* c = Nvrtc::find(why);
   if (!c) GTEST_SKIP() << why;
-  std::vector<KernelText> texts;
-  const auto add = [&](const Program::Kernel& k) { texts.push_back({k.source, k.entry}); };
-  for (int64_t width : {64, 128})
-    for (bool causal : {false, true}) {
-      const AttentionShape s{causal ? DType::bf16 : DType::f16, 2, 100, 130, 4, width, 0.125, causal};
-      const AttentionOperand o[4] = {};
-      add(attention_forward(s, {o[0], o[1], o[2]}));
-      add(attention_backward_queries(s, o));
-      add(attention_backward_keys(s, o));
-    }
-  for (DType d : {DType::f32, DType::f16, DType::bf16}) add(scatter_rows(d, 100, 64, 1000));
-  for (const char* arch : {"sm_80", "sm_90a", "sm_100"}) EXPECT_NO_THROW(c->compile_each(texts, chip(arch))) << arch;
+  for (const char* arch : {"sm_80", "sm_90a", "sm_100"}) {
+    std::vector<KernelText> texts;
+    const auto add = [&](const Program::Kernel& k) { texts.push_back({k.source, k.entry}); };
+    for (int64_t width : {64, 128})
+      for (bool causal : {false, true}) {
+        const AttentionShape s{causal ? DType::bf16 : DType::f16, 2, 100, 130, 4, width, 0.125, causal};
+        const AttentionOperand o[4] = {};
+        add(attention_forward(s, {o[0], o[1], o[2]}, chip(arch)));
+        add(attention_backward_queries(s, o, chip(arch)));
+        add(attention_backward_keys(s, o, chip(arch)));
+      }
+    for (DType d : {DType::f32, DType::f16, DType::bf16}) add(scatter_rows(d, 100, 64, 1000));
+    EXPECT_NO_THROW(c->compile_each(texts, chip(arch))) << arch;
+  }
 }
 
 // Kernels with a list axis: the words of all calls are the parameters of one launch.
