@@ -42,6 +42,10 @@ constexpr Helper bf16_of_f32{"bf16_of_f32", "static __device__ u16 bf16_of_f32(f
 constexpr Helper f32_of_f16{"f32_of_f16", "static __device__ f32 f32_of_f16(u16 h) { f32 f; asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(f) : \"h\"(h)); return f; }\n"};
 constexpr Helper f16_of_f32{"f16_of_f32", "static __device__ u16 f16_of_f32(f32 f) { u16 h; asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(h) : \"f\"(f)); return h; }\n"};
 
+constexpr Helper max_f32{"max_f32", "static __device__ f32 max_f32(f32 a, f32 b) { f32 r; asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b)); return r; }\n"};
+constexpr Helper min_f32{"min_f32", "static __device__ f32 min_f32(f32 a, f32 b) { f32 r; asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b)); return r; }\n"};
+constexpr Helper power2{"power2", "static __device__ f32 power2(f32 x) { f32 r; asm(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(x)); return r; }\n"};
+
 // Within an ulp, without branches: the residual corrects the quotient unless it is not a number (a zero or infinite divisor).
 constexpr Helper div_near{"div_near",
     "static __device__ f32 div_near(f32 a, f32 b) { f32 r; asm(\"rcp.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(b)); const f32 q = a * r, e = "
@@ -110,6 +114,7 @@ class CudaPrinter final : public Printer {
       case KOp::extract: return define(v, 0, i.type, name(i.operand[0], int(i.imm)));
       case KOp::any: return define(v, 0, i.type, any(i));
       case KOp::lane_fold: return fold(v);
+      case KOp::power2: return define(v, part, i.type, cat(use(power2), "(", o(i, 0, part), ")"));
       case KOp::shuffle_xor:
         for (int p = 0; p < lanes(i); ++p) define(v, p, i.type, shuffle(i, p));
         return;
@@ -156,6 +161,7 @@ class CudaPrinter final : public Printer {
     if (i.scalar == Scalar::cast) return cast(from, to, x);
     if (i.scalar == Scalar::bitcast) return bit_cast(from, to, x);
     if (i.scalar == Scalar::fmod) return cat(to == DType::f64 ? "fmod(" : "fmodf(", x, ", ", o(i, 1, part), ")");
+    if ((i.scalar == Scalar::max || i.scalar == Scalar::min) && to == DType::f32) return cat(use(i.scalar == Scalar::max ? max_f32 : min_f32), "(", x, ", ", o(i, 1, part), ")");
     if (i.scalar == Scalar::div && i.imm == 1) return cat(use(div_near), "(", x, ", ", o(i, 1, part), ")");
     return scalar_text(i, part);
   }
@@ -191,6 +197,7 @@ class CudaPrinter final : public Printer {
       case Combine::bor: return cat(type_name({d, 1}), "(", a, " | ", b, ")");
       default: break;
     }
+    if (d == DType::f32) return cat(use(c == Combine::max ? max_f32 : min_f32), "(", a, ", ", b, ")");
     const std::string pick = cat(a, c == Combine::max ? " > " : " < ", b, " ? ", a, " : ", b);
     return is_float(d) ? cat(a, " != ", a, " ? ", a, " : ", pick) : pick;
   }

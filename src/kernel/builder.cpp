@@ -249,6 +249,12 @@ Kv KernelBuilder::lookup(math::Table t, Kv index) {
   return add(i);
 }
 
+Kv KernelBuilder::power2(Kv a) {
+  KInst i{.op = KOp::power2, .type = a.type(), .operand_count = 1};
+  i.operand[0] = a.id;
+  return add(i);
+}
+
 Kv KernelBuilder::any(Kv a) {
   if (a.lanes() == 1) return a;
   KInst i{.op = KOp::any, .type = {DType::boolean, 1}, .operand_count = 1};

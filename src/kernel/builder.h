@@ -40,6 +40,7 @@ class KernelBuilder {
   Kv pointer_bits(uint32_t p) { return word(kernel_.words[kernel_.params[p].word], DType::i64); }
   Kv thread_id() { return leaf(KOp::thread_id); }
   Kv shuffle_xor(Kv a, int lane_mask);
+  Kv power2(Kv a);
   void barrier() { add({.op = KOp::barrier}); }
   Kv item_begin() { return leaf(KOp::item_begin); }
   Kv item_end() { return leaf(KOp::item_end); }

@@ -65,6 +65,7 @@ namespace phlox {
   KERNEL_OP(block_id, 0, 0, value)                                                                         \
   KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp, 2: until the launch before has ended */  \
   KERNEL_OP(shuffle_xor, 1, 1, value)    /* lane exchange within a warp; imm: lane mask */                 \
+  KERNEL_OP(power2, 1, 1, value)         /* GPU; 2^x in f32, right to 2^-21 where that is a normal number */ \
   KERNEL_OP(atomic_add, 2, 2, none)      /* address, value */
 
 enum class KOp : uint8_t {

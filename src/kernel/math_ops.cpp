@@ -42,6 +42,14 @@ Kv expand_math(Scalar op, Kv a, Kv b) {
   return r;
 }
 
+// The product of log2 e and an argument whose exponential neither vanishes nor overflows has an error of 2^-18 at most.
+static Kv narrow_exp(Kv x) { return x.b->power2(x * constant(x, 1.4426950408889634)); }
+
+static Kv narrow_tanh(Kv x) {
+  const Kv y = abs(x), one = constant(x, 1), e = narrow_exp(y * constant(x, -2)), t = (one - e) / (one + e);
+  return select(lt(y, constant(x, 0x1p-8)), x, select(lt(x, constant(x, 0)), -t, t));
+}
+
 // Phi(-y) = t e^(p(t) - y^2/2) with t = 1/(1 + y/2); p fits log Phi(-y) + y^2/2 - log t to 1.5e-6 for y in [0, 14]. The
 // square of a 16-bit float is exact.
 static Kv narrow_normal_cdf(Kv x) {
@@ -51,10 +59,18 @@ static Kv narrow_normal_cdf(Kv x) {
   for (double c : {-0.9505341053009033, 1.921364188194275, -1.7159367799758911, 0.3153618574142456, 0.15501539409160614,
                    1.0097925662994385, -1.612492561340332})
     p = fma(p, t, constant(x, c));
-  const Kv tail = t * expand_math(Scalar::exp, fma(y * constant(x, -0.5), y, p));
+  const Kv tail = t * narrow_exp(fma(y * constant(x, -0.5), y, p));
   return select(lt(x, constant(x, 0)), tail, one - tail);
 }
 
-Kv expand_math_narrow(Scalar op, Kv a) { return op == Scalar::normal_cdf ? narrow_normal_cdf(a) : Kv{}; }
+Kv expand_math_narrow(Scalar op, Kv a) {
+  switch (op) {
+    case Scalar::exp: return narrow_exp(a);
+    case Scalar::sigmoid: return constant(a, 1) / (constant(a, 1) + narrow_exp(-a));
+    case Scalar::tanh: return narrow_tanh(a);
+    case Scalar::normal_cdf: return narrow_normal_cdf(a);
+    default: return {};
+  }
+}
 
 }  // namespace phlox

@@ -5,7 +5,7 @@
 namespace phlox {
 
 Kv expand_math(Scalar op, Kv a, Kv b = {});
-// For a 16-bit float held in f32, whose result is rounded to 16 bits: a shorter text, right to 2^-18; null: there is none.
+// Whose result is rounded to 16 bits in the end, on a GPU: a shorter text, right to 2^-16; null: there is none.
 Kv expand_math_narrow(Scalar op, Kv a);
 
 }  // namespace phlox

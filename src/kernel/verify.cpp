@@ -84,6 +84,7 @@ class Verify {
               "needs i32 and a table");
         break;
       case KOp::any: check(is_bool(operand(0).type.dtype) && lanes == 1, "needs a bool"); break;
+      case KOp::power2: check(i_->type.dtype == DType::f32 && operand(0).type == i_->type, "needs f32"); break;
       case KOp::lane_fold: check(lanes == 1 && operand(0).type.dtype == i_->type.dtype, "types"); break;
       case KOp::load: index(0); break;
       case KOp::load_partial: case KOp::load_strided: index(0); index(1); break;
