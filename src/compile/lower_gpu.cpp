@@ -87,12 +87,17 @@ void GpuLowering::run_rows() {
   const SmallVector<int, 6> axes = list_of(plan_.outer);
   Dim rows = 1;
   for (int a : axes) rows = rows * extent(a);
-  const int per_block = plan_.threads / plan_.group;
-  b_.kernel().items = per_block == 1 ? rows : ceildiv(rows, per_block);
+  const int per_block = std::max(1, plan_.threads / plan_.group);
+  b_.kernel().items = per_block == 1 ? rows * plan_.cluster : ceildiv(rows, per_block);
+  b_.kernel().cluster = uint32_t(plan_.cluster);
   const Kv thread = b_.thread_id(), item = b_.item_begin();
   part_ = thread;
   parts_ = b_.index(plan_.group);
   Kv row = item;
+  if (plan_.cluster > 1) {
+    row = b_.op(Scalar::shr, item, b_.index(std::countr_zero(unsigned(plan_.cluster))));
+    part_ = (item & b_.index(plan_.cluster - 1)) * b_.index(plan_.threads) + thread;
+  }
   if (per_block > 1) {  // a warp a row; it leaves as a whole
     row = item * b_.index(per_block) + b_.op(Scalar::shr, thread, b_.index(std::countr_zero(unsigned(plan_.group))));
     part_ = thread & b_.index(plan_.group - 1);
@@ -126,6 +131,7 @@ void GpuLowering::run_rows() {
     b_.end();
   }
   body_.close();
+  if (plan_.cluster > 1) b_.barrier(3);  // others may still read this block's memory
   if (per_block > 1) b_.end();
 }
 
@@ -349,10 +355,10 @@ struct Splitter {
       if (groups >= processors || plan.inner_points < 16384) return 1;
       return std::clamp<int64_t>(std::min(4 * processors / groups, n / 2048), 1, 1024);
     }
-    const int64_t threads = std::max<int64_t>(1, plan.outer_points / plan.lanes * plan.slices);
-    if (threads >= processors * 512 || plan.inner_points < 1024) return 1;
-    const int64_t least = std::max(plan.slices * 8, 64);
-    return std::clamp<int64_t>(std::min(processors * 1024 / threads, n / least), 1, 512);
+    const int64_t columns = std::max<int64_t>(1, plan.outer_points / plan.lanes);  // threads that need not share any
+    if (columns * plan.slices >= processors * 512 || plan.inner_points < 1024) return 1;
+    // Enough for all processors where eight threads share a piece.
+    return std::clamp<int64_t>(std::min(processors * 1024 / std::max<int64_t>(1, columns * 8), n / 64), 1, 512);
   }
 
   // One kernel leaves the results of pieces, a second one combines them; afterwards they are read.

@@ -266,15 +266,15 @@ void GpuLowering::shared_pass(Pass& p) {
   for (size_t n = 0; n < x.size(); ++n) body_.define(p.accs[n].id, b_.cast(x[n], p.accs[n].inst.dtype));
 }
 
-// Over the lanes of a warp, then over the warps of the block; every thread has the result.
+// Over the lanes of a warp, over the warps of the block, over the blocks of the cluster; every thread has the result.
 void GpuLowering::combine_group(Pass& p, std::vector<Kv>& x) {
   const auto over_warp = [&](size_t n) {
     for (int m = 16; m >= 1; m /= 2) x[n] = b_.combine(p.accs[n].inst.combine, x[n], b_.shuffle_xor(x[n], m));
   };
   for (size_t n = 0; n < x.size(); ++n) over_warp(n);
-  const int warps = plan_.group / 32;
+  const int warps = std::min(plan_.group, plan_.threads) / 32;
   if (warps <= 1) return;
-  const Kv lane = part_ & b_.index(31), warp = b_.op(Scalar::shr, part_, b_.index(5));
+  const Kv lane = part_ & b_.index(31), warp = b_.op(Scalar::shr, plan_.cluster > 1 ? b_.thread_id() : part_, b_.index(5));
   std::vector<Kv> arrays;
   for (const Acc& a : p.accs) arrays.push_back(b_.local(a.type, warps, Space::shared));
   b_.begin_if(eq(lane, b_.index(0)));
@@ -286,6 +286,17 @@ void GpuLowering::combine_group(Pass& p, std::vector<Kv>& x) {
     const Kv y = b_.local_load(arrays[n], lane & b_.index(warps - 1), 1);
     x[n] = warps == 32 ? y : b_.select(lt(lane, b_.index(warps)), y, identity);
     over_warp(n);
+  }
+  if (plan_.cluster == 1) return;
+  std::vector<Kv> sums;
+  for (const Acc& a : p.accs) sums.push_back(b_.local(a.type, 1, Space::shared));
+  b_.begin_if(eq(b_.thread_id(), b_.index(0)));
+  for (size_t n = 0; n < x.size(); ++n) b_.local_store(sums[n], b_.index(0), x[n]);
+  b_.end();
+  b_.barrier(3);
+  for (size_t n = 0; n < x.size(); ++n) {
+    x[n] = b_.local_load(sums[n], b_.index(0), 1, lane & b_.index(plan_.cluster - 1));
+    for (int m = plan_.cluster / 2; m >= 1; m /= 2) x[n] = b_.combine(p.accs[n].inst.combine, x[n], b_.shuffle_xor(x[n], m));
   }
 }
 

@@ -103,7 +103,21 @@ void choose_lanes(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
 
 int ceil_pow2(int64_t n) { return int(std::bit_ceil(uint64_t(std::clamp<int64_t>(n, 1, 1024)))); }
 
-void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
+// Does something need the elements of a row again, after a reduction of them?
+bool reads_twice(const Loop& loop, const std::vector<char>& live, int axis) {
+  std::vector<int> depth(loop.insts.size());
+  int most = 0;
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    const Inst& i = loop.insts[v];
+    if (!live[v]) continue;
+    for (int n = 0; n < i.operand_count; ++n) depth[v] = std::max(depth[v], depth[i.operand[n]]);
+    if (i.op == Scalar::reduce && (i.axes >> axis & 1)) most = std::max(most, ++depth[v]);
+  }
+  for (const Store& s : loop.stores) most = std::max(most, depth[s.value] + int(s.domain >> axis & 1));
+  return most > 1;
+}
+
+void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p, bool can_cluster) {
   const Dim extent = loop.axes[size_t(p.vector_axis)].extent;
   // A program serves all sizes of a magnitude.
   const int64_t hint = gpu_size_hint(extent), length = extent.is_const() ? hint : int64_t(std::bit_ceil(uint64_t(hint))), v = p.lanes;
@@ -111,7 +125,12 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
     p.group = 32;
     p.threads = 128;
   } else {
-    p.group = p.threads = std::clamp(ceil_pow2(length / (v * 4)), 128, length > 16384 && length <= 32768 ? 512 : 1024);
+    constexpr int64_t of_block = 16384;  // elements that the threads of a block hold with ease
+    if (can_cluster && length > 2 * of_block && length <= 16 * of_block && reads_twice(loop, live, p.vector_axis))
+      p.cluster = std::min(8, ceil_pow2((length + of_block - 1) / of_block));
+    const int64_t part = (length + p.cluster - 1) / p.cluster;
+    p.threads = std::clamp(ceil_pow2(part / (v * 4)), 128, part > of_block && part <= 2 * of_block ? 512 : 1024);
+    p.group = p.threads * p.cluster;
   }
   int element = 4, loads = 0;
   for (size_t x = 0; x < loop.insts.size(); ++x)
@@ -123,7 +142,7 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p) {
   p.resident = loads && words <= (p.threads > 512 ? 32 : 64) ? int(r) : 0;
 }
 
-void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice, bool spread) {
+void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice, bool spread, bool in_pieces) {
   if (p.vector_axis < 0) {
     p.linear = true;
     p.threads = 32;
@@ -142,9 +161,11 @@ void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target
   int columns = std::clamp(ceil_pow2(wide), 32, 256);
   const auto blocks = [&] { return (wide + columns - 1) / columns * others; };
   if (can_slice) {
-    // Few columns: small blocks, then narrow accesses, and several threads walk the rows of one column.
-    while (spread && columns > 32 && blocks() < gpu_processors(target)) columns /= 2;
-    while (spread && p.lanes > 1 && blocks() < gpu_processors(target)) {
+    // Few columns: small blocks, and several threads walk the rows of one column; then, unless there are pieces enough,
+    // narrow accesses. No block should lie half beyond the end.
+    const auto covered = [&](int64_t of) { return (wide + of - 1) / of * of; };
+    while (columns > 32 && ((spread && blocks() < gpu_processors(target)) || covered(columns) * 8 > covered(columns / 2) * 9)) columns /= 2;
+    while (spread && !in_pieces && p.lanes > 1 && blocks() < gpu_processors(target)) {
       p.lanes /= 2;
       wide = (length + p.lanes - 1) / p.lanes;
     }
@@ -200,10 +221,10 @@ GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split, 
   if (p.rows) {
     // Accesses are wide, and rows kept, where a row is one axis.
     if (all_inner & (all_inner - 1)) p.lanes = 1;
-    plan_rows(loop, live, p);
+    plan_rows(loop, live, p, !(all_inner & (all_inner - 1)) && split.axis < 0 && target.has_clusters());
     if ((all_inner & (all_inner - 1)) || split.axis >= 0) p.resident = 0;
   } else {
-    plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0, spread);
+    plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0, spread, split.axis >= 0);
   }
   if (p.lanes == 1) { p.multiples.clear(); p.aligned_params.clear(); }
   return p;

@@ -2,7 +2,7 @@
 //
 // threads: a thread computes points of the outer axes, neighbouring threads neighbouring points of the vector axis, and
 //   loops over inner axes by itself, or with the other `slices` of its block that stand at the same point.
-// rows: a group of threads (a warp or a block) computes one point of the outer axes and shares the inner axes.
+// rows: a group of threads (a warp, a block, or a cluster of blocks) computes one point of the outer axes and shares the inner axes.
 // Sizes that are symbols are taken as their example, or as large.
 #pragma once
 #include "compile/collapse.h"
@@ -23,6 +23,7 @@ struct GpuPlan {
   int slices = 1;                // threads: how many share a point's inner axes
   bool linear = false;           // threads: blocks are filled with points of all outer axes, not of the vector axis alone
   int group = 32;                // rows: threads of a group
+  int cluster = 1;               // rows: blocks of a group, which meet in distributed shared memory
   int resident = 0;              // rows: accesses of a row that a thread keeps in registers; 0: rows are read again
   std::vector<char> by_lane;     // addresses that are contiguous but cannot be aligned
   std::vector<Dim> multiples;    // bytes that must be multiples of 16 for wide accesses, beside the pointers

@@ -46,6 +46,11 @@ constexpr Helper max_f32{"max_f32", "static __device__ f32 max_f32(f32 a, f32 b)
 constexpr Helper min_f32{"min_f32", "static __device__ f32 min_f32(f32 a, f32 b) { f32 r; asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b)); return r; }\n"};
 constexpr Helper power2{"power2", "static __device__ f32 power2(f32 x) { f32 r; asm(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(x)); return r; }\n"};
 
+// A place of shared memory in another block of the cluster.
+constexpr Helper peer{"peer", "static __device__ const void* peer(const void* p, u32 block) { const void* r; asm(\"mapa.u64 %0, %1, %2;\" : \"=l\"(r) : \"l\"(p), \"r\"(block)); return r; }\n"};
+constexpr const char* barriers[] = {"__syncthreads();", "__syncwarp();", "asm volatile(\"griddepcontrol.wait;\" : : : \"memory\");",
+    "asm volatile(\"barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\" : : : \"memory\");"};
+
 // Within an ulp, without branches: the residual corrects the quotient unless it is not a number (a zero or infinite divisor).
 constexpr Helper div_near{"div_near",
     "static __device__ f32 div_near(f32 a, f32 b) { f32 r; asm(\"rcp.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(b)); const f32 q = a * r, e = "
@@ -70,7 +75,7 @@ class CudaPrinter final : public Printer {
     const std::string words = cat("words_", count);
     return cat(guarded("PHLOX_CUDA", prologue), helpers_,
                guarded(cat("PHLOX_", words), cat("struct ", words, " { unsigned long long w[", std::max<size_t>(1, count), "]; };\n")),
-               "extern \"C\" __global__ void __launch_bounds__(", k_.threads, ") ", entry, "(const __grid_constant__ ", words, rows ? " list) {\n" : " words) {\n",
+               "extern \"C\" __global__ void __launch_bounds__(", k_.threads, ") ", k_.cluster > 1 ? cat("__cluster_dims__(", k_.cluster, ", 1, 1) ") : "", entry, "(const __grid_constant__ ", words, rows ? " list) {\n" : " words) {\n",
                k_.early ? "  asm volatile(\"griddepcontrol.launch_dependents;\");\n" : "", rows ? find_row(row) : "", params, out_, "}\n");
   }
 
@@ -118,8 +123,7 @@ class CudaPrinter final : public Printer {
       case KOp::shuffle_xor:
         for (int p = 0; p < lanes(i); ++p) define(v, p, i.type, shuffle(i, p));
         return;
-      case KOp::barrier:
-        return line(i.imm == 2 ? "asm volatile(\"griddepcontrol.wait;\" : : : \"memory\");" : i.imm ? "__syncwarp();" : "__syncthreads();");
+      case KOp::barrier: return line(barriers[i.imm]);
       case KOp::var: return line_of(type_name(i.type), " ", name(v, part), " = ", o(i, 0, part), ";");
       case KOp::set: return line_of(name(i.operand[0], part), " = ", o(i, 1, part), ";");
       case KOp::get: return define(v, part, i.type, o(i, 0, part));
@@ -225,7 +229,9 @@ class CudaPrinter final : public Printer {
   }
 
   // --- memory
-  std::string at(const KInst& i, int lane) const {  // the element of a lane
+  std::string at(const KInst& i, int lane) {  // the element of a lane
+    if (i.op == KOp::local_load && i.operand_count == 3)
+      return cat("((const volatile ", scalar_type(i.type.dtype), "*)", use(peer), "(v", i.operand[0], ", (u32)", o(i, 2), "))[", o(i, 1), " + ", lane, "]");
     if (i.op == KOp::local_load || i.op == KOp::local_store) return cat("v", i.operand[0], "[", o(i, 1), " + ", lane, "]");
     if (i.op == KOp::load_gather || i.op == KOp::store_scatter) return cat("p", i.imm, "[", o(i, 0, lane), "]");
     if (i.op == KOp::load_strided) return cat("p", i.imm, "[", o(i, 0), " + ", lane, " * ", o(i, 1), "]");

@@ -304,10 +304,11 @@ void KernelBuilder::store_scatter(uint32_t p, Kv addresses, Kv value, Kv mask) {
 Kv KernelBuilder::local(DType d, int64_t count, Space space) {
   return add({.op = KOp::local, .type = {d, 1}, .space = space, .imm = count});
 }
-Kv KernelBuilder::local_load(Kv array, Kv index, int lanes) {
-  KInst i{.op = KOp::local_load, .type = {array.dtype(), uint16_t(lanes)}, .operand_count = 2};
+Kv KernelBuilder::local_load(Kv array, Kv index, int lanes, Kv block) {
+  KInst i{.op = KOp::local_load, .type = {array.dtype(), uint16_t(lanes)}, .operand_count = uint8_t(block ? 3 : 2)};
   i.operand[0] = array.id;
   i.operand[1] = index.id;
+  if (block) i.operand[2] = block.id;
   return add(i);
 }
 void KernelBuilder::local_store(Kv array, Kv index, Kv value) {

@@ -41,7 +41,7 @@ class KernelBuilder {
   Kv thread_id() { return leaf(KOp::thread_id); }
   Kv shuffle_xor(Kv a, int lane_mask);
   Kv power2(Kv a);
-  void barrier() { add({.op = KOp::barrier}); }
+  void barrier(int of = 0) { add({.op = KOp::barrier, .imm = of}); }  // of the block; 1: warp, 3: cluster
   Kv item_begin() { return leaf(KOp::item_begin); }
   Kv item_end() { return leaf(KOp::item_end); }
 
@@ -73,7 +73,7 @@ class KernelBuilder {
   void store_scatter(uint32_t p, Kv addresses, Kv value, Kv mask = {});
 
   Kv local(DType d, int64_t count, Space space = Space::stack);
-  Kv local_load(Kv array, Kv index, int lanes);
+  Kv local_load(Kv array, Kv index, int lanes, Kv block = {});  // `block`: of the cluster
   void local_store(Kv array, Kv index, Kv value);
   Kv var(Kv initial);
   Kv get(Kv var);

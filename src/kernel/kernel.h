@@ -50,7 +50,7 @@ namespace phlox {
   KERNEL_OP(store_strided, 3, 3, none)   /* address, value, stride */                                      \
   KERNEL_OP(store_scatter, 2, 3, none)   /* lanes in order */                                              \
   KERNEL_OP(local, 0, 0, value)          /* an array of imm elements of `type` in `space`: its handle */   \
-  KERNEL_OP(local_load, 2, 2, value)     /* handle, index: contiguous lanes */                             \
+  KERNEL_OP(local_load, 2, 3, value)     /* handle, index: contiguous lanes; third: of which block of the cluster */                             \
   KERNEL_OP(local_store, 3, 3, none)     /* handle, index, value */                                        \
   KERNEL_OP(var, 1, 1, value)            /* a mutable variable with its initial value */                   \
   KERNEL_OP(get, 1, 1, value)                                                                              \
@@ -63,7 +63,7 @@ namespace phlox {
   KERNEL_OP(tile, 0, 0, none)            /* the matrix leaf Kernel::tiles[imm] */                          \
   KERNEL_OP(thread_id, 0, 0, value)      /* GPU; imm: dimension */                                         \
   KERNEL_OP(block_id, 0, 0, value)                                                                         \
-  KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp, 2: until the launch before has ended */  \
+  KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp, 2: until the launch before has ended, 3: cluster */ \
   KERNEL_OP(shuffle_xor, 1, 1, value)    /* lane exchange within a warp; imm: lane mask */                 \
   KERNEL_OP(power2, 1, 1, value)         /* GPU; 2^x in f32, right to 2^-21 where that is a normal number */ \
   KERNEL_OP(atomic_add, 2, 2, none)      /* address, value */

@@ -110,6 +110,10 @@ class Verify {
         check(operand(0).op == KOp::local && operand(0).type.dtype == i_->type.dtype, "needs an array of its type");
         index(1);
         if (i_->op == KOp::local_store) value(2);
+        if (i_->op == KOp::local_load && i_->operand_count == 3) {
+          index(2);
+          check(operand(0).space == Space::shared && k_.cluster > 1, "needs a shared array and a cluster");
+        }
         break;
       case KOp::var: check(operand(0).type == i_->type, "initial value"); break;
       case KOp::get: check(operand(0).op == KOp::var && operand(0).type == i_->type, "needs a variable"); break;
