@@ -433,7 +433,7 @@ void GpuLowering::keep_rows(std::vector<std::vector<Pass>>& stages) {
   int words = 0;
   const auto room = [&](ValueId v) {
     const int n = resident_ * lanes_ * std::max(1, int(dtype_bytes(loop_.insts[v].dtype)) / 4);
-    if (words + n > (plan_.threads > 512 ? 32 : 64)) return false;
+    if (words + n > plan_.row_words()) return false;
     words += n;
     return true;
   };

@@ -125,11 +125,12 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p, bool
     p.group = 32;
     p.threads = 128;
   } else {
-    constexpr int64_t of_block = 16384;  // elements that the threads of a block hold with ease
-    if (can_cluster && length > 2 * of_block && length <= 16 * of_block && reads_twice(loop, live, p.vector_axis))
+    // A thread holds 16 elements with ease, and a processor two blocks of 512 threads: one works while the other waits.
+    constexpr int64_t of_thread = 16, of_block = 512 * of_thread;
+    if (can_cluster && length > 2 * of_block && length <= 32 * of_block && reads_twice(loop, live, p.vector_axis))
       p.cluster = std::min(8, ceil_pow2((length + of_block - 1) / of_block));
     const int64_t part = (length + p.cluster - 1) / p.cluster;
-    p.threads = std::clamp(ceil_pow2(part / (v * 4)), 128, part > of_block && part <= 2 * of_block ? 512 : 1024);
+    p.threads = std::clamp(ceil_pow2(part / of_thread), 128, p.cluster == 1 && part > 2 * of_block && part <= 4 * of_block ? 512 : 1024);
     p.group = p.threads * p.cluster;
   }
   int element = 4, loads = 0;
@@ -139,7 +140,7 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p, bool
       element = std::max(element, int(dtype_bytes(loop.insts[x].dtype)));
     }
   const int64_t r = (length + v * p.group - 1) / (v * p.group), words = r * v * element / 4;
-  p.resident = loads && words <= (p.threads > 512 ? 32 : 64) ? int(r) : 0;
+  p.resident = loads && words <= p.row_words() ? int(r) : 0;
 }
 
 void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target, bool can_slice, bool spread, bool in_pieces) {

@@ -25,6 +25,7 @@ struct GpuPlan {
   int group = 32;                // rows: threads of a group
   int cluster = 1;               // rows: blocks of a group, which meet in distributed shared memory
   int resident = 0;              // rows: accesses of a row that a thread keeps in registers; 0: rows are read again
+  int row_words() const { return threads > 512 || cluster > 1 ? 32 : 64; }  // rows: registers of a thread for what it keeps
   std::vector<char> by_lane;     // addresses that are contiguous but cannot be aligned
   std::vector<Dim> multiples;    // bytes that must be multiples of 16 for wide accesses, beside the pointers
   std::vector<uint32_t> aligned_params;
