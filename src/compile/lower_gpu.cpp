@@ -7,7 +7,8 @@
 
 namespace phlox {
 
-// f32 values that are only scaled, or are powers of e that are only added up, before they are rounded to 16 bits.
+// f32 values that are only scaled or added to others, or are powers of e that are only added up, before they are rounded to
+// 16 bits. Subtraction is not among these: it may cancel all but the error.
 static std::vector<char> narrow_values(const Loop& loop) {
   std::vector<char> narrow(loop.insts.size(), 1);
   const auto wide = [&](ValueId v) { if (v != no_value) narrow[v] = 0; };
@@ -17,7 +18,7 @@ static std::vector<char> narrow_values(const Loop& loop) {
   }
   for (size_t v = loop.insts.size(); v-- > 0;) {
     const Inst& i = loop.insts[v];
-    const bool keeps = narrow[v] && (i.op == Scalar::mul || i.op == Scalar::neg || i.op == Scalar::div ||
+    const bool keeps = narrow[v] && (i.op == Scalar::mul || i.op == Scalar::neg || i.op == Scalar::div || i.op == Scalar::add ||
                                      (i.op == Scalar::reduce && i.combine == Combine::add && loop.insts[i.operand[0]].op == Scalar::exp));
     if (keeps || (i.op == Scalar::cast && is_reduced_float(i.dtype))) continue;
     for (int n = 0; n < i.operand_count; ++n) wide(i.operand[n]);

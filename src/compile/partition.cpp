@@ -346,6 +346,15 @@ class Partitioner {
     return out;
   }
 
+  // How many other clusters read v.
+  int64_t outside(GraphValue v) const {
+    std::vector<uint32_t> all;
+    const uint32_t home = root(cluster_[g_.value(v).node]);
+    for (NodeId user : users_[v])
+      if (const uint32_t c = root(cluster_[user]); c != home && std::find(all.begin(), all.end(), c) == all.end()) all.push_back(c);
+    return int64_t(all.size());
+  }
+
   int64_t points(GraphValue v) const {
     const Dim n = g_.type(v).numel();
     return n.is_const() || current_dim_env() ? dim_hint_or(n, 0) : int64_t(1) << 40;
@@ -384,13 +393,14 @@ class Partitioner {
 
   // A GPU computes some forty additions in the time that it takes to store a value and to read it again.
   bool gpu() const { return target_.kind != DeviceKind::cpu; }
-  // On a GPU a value is not computed again from more bytes than it has itself.
+  // On a GPU a value is computed again where that reads less than storing it once and reading it in each other cluster.
   bool few_reads(GraphValue v, const std::vector<GraphValue>& reads) const {
     if (!gpu()) return reads.size() <= 2;
     if (again_points_ <= 1 << 16) return reads.size() <= 6;  // a launch costs more than they do
     int64_t bytes = 0;
     for (GraphValue r : reads) bytes += is_row_of(r, again_points_) ? 0 : dtype_bytes(g_.type(r).dtype);
-    return bytes <= dtype_bytes(g_.type(v).dtype) && reads.size() <= 6;
+    const int64_t own = dtype_bytes(g_.type(v).dtype), readers = outside(v);
+    return (bytes <= own || bytes * readers < own * (1 + readers)) && reads.size() <= 6;
   }
   bool is_row_of(GraphValue v, int64_t points) const {
     const int64_t own = dim_hint_or(g_.type(v).numel(), 0);
