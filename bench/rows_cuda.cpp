@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
       }
     }
   for (DType type : {DType::f32, DType::bf16})
-    for (int64_t n : {256, 1024, 4096, 16384, 65536}) {
+    for (int64_t n : {256, 1024, 4096, 16384, 65536, 262144}) {
       const int64_t m = total / n, bytes = total * dtype_bytes(type);
       const Arg shape[] = {Arg::of_dim(m), Arg::of_dim(n)};
       std::vector<Tensor> x;
@@ -81,6 +81,8 @@ int main(int argc, char** argv) {
           {"sum_rows", "sum.dim_IntList", bytes, {Arg::of_list(last)}},
           {"sum_columns", "sum.dim_IntList", bytes, {Arg::of_list(first)}},
           {"add", "add.Tensor", 3 * bytes, {}},
+          {"cumsum_last", "cumsum", 2 * bytes, {Arg::of_dim(1)}},
+          {"cumsum_first", "cumsum", 2 * bytes, {Arg::of_dim(0)}},
       };
       for (const Case& c : cases) {
         try {
