@@ -40,7 +40,8 @@ GpuLowering::GpuLowering(const Loop& loop, const GpuPlan& plan, const GpuSplit& 
 }
 
 Kernel GpuLowering::run() {
-  if (plan_.rows) run_rows();
+  if (plan_.scan_axis >= 0) run_scans();
+  else if (plan_.rows) run_rows(&GpuLowering::row);
   else if (plan_.linear) run_linear();
   else run_tiles();
   return b_.finish();
@@ -84,7 +85,16 @@ Kv GpuLowering::aligned(Kv length) {
   return ok;
 }
 
-void GpuLowering::run_rows() {
+void GpuLowering::row(int lanes, int resident) {
+  body_.open();
+  lanes_ = lanes;
+  resident_ = resident;
+  kept_.clear();
+  scope(all_, {}, true);
+  body_.close();
+}
+
+void GpuLowering::run_rows(void (GpuLowering::*variant)(int lanes, int resident)) {
   const SmallVector<int, 6> axes = list_of(plan_.outer);
   Dim rows = 1;
   for (int a : axes) rows = rows * extent(a);
@@ -106,14 +116,6 @@ void GpuLowering::run_rows() {
   }
   body_.open();
   place(row, axes);
-  const auto variant = [&](int lanes, int resident) {
-    body_.open();
-    lanes_ = lanes;
-    resident_ = resident;
-    kept_.clear();
-    scope(all_, {}, true);
-    body_.close();
-  };
   const Kv n = length(plan_.vector_axis);
   Kv fast = plan_.lanes > 1 ? aligned(n) : Kv{};
   if (plan_.resident) {
@@ -121,14 +123,14 @@ void GpuLowering::run_rows() {
     fast = fast ? fast & fits : fits;
   }
   if (!fast || (b_.inst(fast).op == KOp::constant && b_.inst(fast).imm)) {
-    variant(plan_.lanes, plan_.resident);
+    (this->*variant)(plan_.lanes, plan_.resident);
   } else if (b_.inst(fast).op == KOp::constant) {
-    variant(1, 0);
+    (this->*variant)(1, 0);
   } else {
     b_.begin_if(fast);
-    variant(plan_.lanes, plan_.resident);
+    (this->*variant)(plan_.lanes, plan_.resident);
     b_.begin_else();
-    variant(1, 0);
+    (this->*variant)(1, 0);
     b_.end();
   }
   body_.close();

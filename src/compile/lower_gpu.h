@@ -34,9 +34,11 @@ class GpuLowering {
   using Values = std::vector<ValueId>;
 
   // Where a thread stands.
-  void run_rows();
+  void run_rows(void (GpuLowering::*variant)(int lanes, int resident));
+  void row(int lanes, int resident);
   void run_tiles();
   void run_linear();
+  void run_scans();
   void place(Kv at, const SmallVector<int, 6>& axes);  // binds outer axes from a row-major position
   Kv aligned(Kv length);                               // may wide accesses be used; null: they need no question
   void map_tile(Kv first);
@@ -61,6 +63,13 @@ class GpuLowering {
   void combine_group(Pass& p, std::vector<Kv>& x);
   void combine_slices(Pass& p, std::vector<Kv>& x);
   std::pair<Kv, Kv> range(int axis);
+
+  // Shared scans.
+  std::vector<Acc> scans();
+  Kv identity(const Acc& a, int lanes);
+  template <class F> std::pair<Kv, Kv> before_and_all(const Acc& a, int count, Kv mine, const F& partial);
+  void scan_row(int lanes, int);
+  void scan_columns(int lanes);
 
   // Rows in registers.
   Values values_of(const Pass& p) const;

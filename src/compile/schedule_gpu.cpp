@@ -178,6 +178,42 @@ void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target
   p.linear = p.slices == 1 && length < int64_t(p.threads) * p.lanes;
 }
 
+// The axis of all scans, where threads can share them: nothing is reduced and every store is at all points; else -1.
+int shared_scan_axis(const Loop& loop, const std::vector<char>& live, AxisMask outer) {
+  AxisMask scanned = 0, full = 0;
+  for (size_t v = 0; v < loop.insts.size(); ++v) {
+    if (!live[v]) continue;
+    if (loop.insts[v].op == Scalar::reduce) return -1;
+    if (loop.insts[v].op == Scalar::scan) scanned |= loop.insts[v].axes;
+    full |= loop.depends[v];
+  }
+  if (std::popcount(scanned) != 1) return -1;
+  for (const Store& s : loop.stores)
+    if (conflicting_axes(loop, s) || s.domain != (outer | scanned)) return -1;
+  return full & ~(outer | scanned) ? -1 : std::countr_zero(scanned);
+}
+
+void plan_scan(const Loop& loop, GpuPlan& p, const Target& target) {
+  const int64_t n = gpu_size_hint(loop.axes[size_t(p.scan_axis)].extent);
+  if (p.scan_axis == p.vector_axis) {
+    p.rows = true;
+    p.group = p.outer_points >= int64_t(gpu_processors(target)) * 16 ? 32 : std::clamp(ceil_pow2(n / (p.lanes * 4)), 32, 512);
+    p.threads = std::max(128, p.group);
+    if (p.threads > p.group && p.group > 32) p.threads = p.group;
+    return;
+  }
+  p.unroll = 4;
+  const int64_t wide = (gpu_size_hint(loop.axes[size_t(p.vector_axis)].extent) + p.lanes - 1) / p.lanes;
+  int columns = std::clamp(ceil_pow2(wide), 8, 32);
+  const int64_t others = std::max<int64_t>(1, p.outer_points / (wide * p.lanes));
+  // Blocks wait for each other often: a processor should have four.
+  const int64_t cluster = target.has_clusters() ? std::clamp(ceil_pow2(n / 256), 1, 8) : 1;
+  while (columns > 8 && (wide + columns - 1) / columns * others * cluster < 4 * gpu_processors(target)) columns /= 2;
+  p.slices = std::clamp(ceil_pow2(n / p.unroll), 2, 256 / columns);
+  p.threads = columns * p.slices;
+  p.cluster = int(cluster);
+}
+
 }  // namespace
 
 GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split, bool spread) {
@@ -215,6 +251,14 @@ GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split, 
     if (const int s = access_score(loop, live, std::countr_zero(m)); s >= best) { best = s; p.vector_axis = std::countr_zero(m); }
   for (AxisMask m = row & all_inner; m; m &= m - 1)
     if (const int s = access_score(loop, live, std::countr_zero(m)); s >= best_row) { best_row = s; row_axis = std::countr_zero(m); }
+  if (const int scan = shared_scan_axis(loop, live, outer); scan >= 0 && (outer == 0 || p.vector_axis >= 0)) {
+    p.scan_axis = scan;
+    if (p.vector_axis < 0 || access_score(loop, live, scan) >= best) p.vector_axis = scan;
+    choose_lanes(loop, live, p);
+    plan_scan(loop, p, target);
+    if (p.lanes == 1) { p.multiples.clear(); p.aligned_params.clear(); }
+    return p;
+  }
   p.rows = shared && row_axis >= 0 && best_row >= best && p.inner_points >= 32;
   if (!p.rows && row && shared && p.outer_points < 4096 && p.inner_points >= 256 && row_axis >= 0) p.rows = best_row > -8 || p.outer_points < 64;
   if (p.rows) p.vector_axis = row_axis;

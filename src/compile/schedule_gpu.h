@@ -23,6 +23,7 @@ struct GpuPlan {
   int slices = 1;                // threads: how many share a point's inner axes
   bool linear = false;           // threads: blocks are filled with points of all outer axes, not of the vector axis alone
   int group = 32;                // rows: threads of a group
+  int scan_axis = -1;            // threads share the scans along it: the vector axis (rows), or across it (slices, unroll rows of each)
   int cluster = 1;               // rows: blocks of a group, which meet in distributed shared memory
   int resident = 0;              // rows: accesses of a row that a thread keeps in registers; 0: rows are read again
   int row_words() const { return threads > 512 || cluster > 1 ? 32 : 64; }  // rows: registers of a thread for what it keeps

@@ -93,7 +93,7 @@ class CudaPrinter final : public Printer {
   std::string item() const { return rows_ ? "item" : "(i64)blockIdx.x"; }
 
   std::string type_name(KType t) override { return is_bool(t.dtype) ? "bool" : scalar_type(t.dtype); }
-  bool waits(const KInst& i) const override { return Printer::waits(i) && i.op != KOp::shuffle_xor && !accesses_memory(i.op) && i.op != KOp::local_load && i.op != KOp::local_store; }
+  bool waits(const KInst& i) const override { return Printer::waits(i) && !is_shuffle(i.op) && !accesses_memory(i.op) && i.op != KOp::local_load && i.op != KOp::local_store; }
   std::string loop_hint(const KInst& i) const override {
     if (i.hint == LoopHint::none) return "NO_UNROLL";
     const KInst &from = operand(i, 0), &to = operand(i, 1), &step = operand(i, 2);
@@ -120,7 +120,7 @@ class CudaPrinter final : public Printer {
       case KOp::any: return define(v, 0, i.type, any(i));
       case KOp::lane_fold: return fold(v);
       case KOp::power2: return define(v, part, i.type, cat(use(power2), "(", o(i, 0, part), ")"));
-      case KOp::shuffle_xor:
+      case KOp::shuffle_xor: case KOp::shuffle_up: case KOp::shuffle_lane:
         for (int p = 0; p < lanes(i); ++p) define(v, p, i.type, shuffle(i, p));
         return;
       case KOp::barrier: return line(barriers[i.imm]);
@@ -225,7 +225,7 @@ class CudaPrinter final : public Printer {
   std::string shuffle(const KInst& i, int part) {
     const DType d = i.type.dtype;
     const char* as = dtype_bytes(d) < 4 ? "int" : d == DType::i64 || d == DType::u64 ? "long long" : scalar_type(d);
-    return cat("(", type_name({d, 1}), ")__shfl_xor_sync(0xffffffffu, (", as, ")", o(i, 0, part), ", ", i.imm, ")");
+    return cat("(", type_name({d, 1}), ")__shfl", i.op == KOp::shuffle_xor ? "_xor" : i.op == KOp::shuffle_up ? "_up" : "", "_sync(0xffffffffu, (", as, ")", o(i, 0, part), ", ", i.imm, ")");
   }
 
   // --- memory

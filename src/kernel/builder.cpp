@@ -222,8 +222,8 @@ Kv KernelBuilder::every_other(Kv a, int first) {
   return add(i);
 }
 
-Kv KernelBuilder::shuffle_xor(Kv a, int lane_mask) {
-  KInst i{.op = KOp::shuffle_xor, .type = a.type(), .operand_count = 1, .imm = lane_mask};
+Kv KernelBuilder::shuffle(KOp kind, Kv a, int imm) {
+  KInst i{.op = kind, .type = a.type(), .operand_count = 1, .imm = imm};
   i.operand[0] = a.id;
   return add(i);
 }

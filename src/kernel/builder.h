@@ -39,7 +39,8 @@ class KernelBuilder {
   int64_t status_word();
   Kv pointer_bits(uint32_t p) { return word(kernel_.words[kernel_.params[p].word], DType::i64); }
   Kv thread_id() { return leaf(KOp::thread_id); }
-  Kv shuffle_xor(Kv a, int lane_mask);
+  Kv shuffle_xor(Kv a, int lane_mask) { return shuffle(KOp::shuffle_xor, a, lane_mask); }
+  Kv shuffle(KOp kind, Kv a, int imm);
   Kv power2(Kv a);
   void barrier(int of = 0) { add({.op = KOp::barrier, .imm = of}); }  // of the block; 1: warp, 3: cluster
   Kv item_begin() { return leaf(KOp::item_begin); }

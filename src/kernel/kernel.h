@@ -65,6 +65,8 @@ namespace phlox {
   KERNEL_OP(block_id, 0, 0, value)                                                                         \
   KERNEL_OP(barrier, 0, 0, none)         /* imm 0: block, 1: warp, 2: until the launch before has ended, 3: cluster */ \
   KERNEL_OP(shuffle_xor, 1, 1, value)    /* lane exchange within a warp; imm: lane mask */                 \
+  KERNEL_OP(shuffle_up, 1, 1, value)     /* that of the lane imm before, the own one where there is none */ \
+  KERNEL_OP(shuffle_lane, 1, 1, value)   /* that of lane imm */                                            \
   KERNEL_OP(power2, 1, 1, value)         /* GPU; 2^x in f32, right to 2^-21 where that is a normal number */ \
   KERNEL_OP(atomic_add, 2, 2, none)      /* address, value */
 
@@ -176,6 +178,7 @@ constexpr bool has_effect(KOp op) { return op == KOp::set || op == KOp::report |
     op == KOp::atomic_add || op == KOp::prefetch || op == KOp::tile || (op >= KOp::store && op <= KOp::store_scatter) ||
     op == KOp::local_store; }
 constexpr bool opens_block(KOp op) { return op == KOp::for_range || op == KOp::if_true; }
+constexpr bool is_shuffle(KOp op) { return op == KOp::shuffle_xor || op == KOp::shuffle_up || op == KOp::shuffle_lane; }
 constexpr bool accesses_memory(KOp op) {
   return (op >= KOp::load && op <= KOp::store_scatter) || op == KOp::prefetch || op == KOp::address || op == KOp::atomic_add;
 }

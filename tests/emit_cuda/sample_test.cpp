@@ -39,7 +39,7 @@ TEST(Cuda, Maps) {
 TEST(Cuda, Rows) {
   std::vector<GpuLoop> all;
   for (auto [m, n] : {std::pair<int64_t, int64_t>{5, 1}, {7, 33}, {9, 100}, {300, 256}, {64, 1000}, {64, 1024}, {40, 1500}, {200, 4096}, {150, 5000},
-                      {140, 16384}, {133, 32768}, {133, 65536}, {133, 40001}, {2, 100000}, {1, 1 << 20}}) {
+                      {140, 16384}, {133, 32768}, {133, 65536}, {133, 40001}, {20, 262144}, {9, 131071}, {2, 100000}, {1, 1 << 20}}) {
     add(all, cat("softmax ", m, " ", n), samples::softmax(m, n), {m * n, m * n}, f32_sum);
     add(all, cat("layer_norm ", m, " ", n), samples::layer_norm(m, n), {m * n, n, m * n, 0}, f32_sum);
   }
@@ -118,8 +118,17 @@ TEST(Cuda, Indices) {
   add(all, "gather, bad", samples::gather(10, 40, 30), {10 * 40, 30, 30 * 40});
   add(all, "scatter_add", samples::scatter_add(60, 40, 300), {300 * 40, 300, 60 * 40});
   add(all, "scatter_add 1", samples::scatter_add(60, 1, 300), {300, 300, 60});
-  for (int along : {0, 1}) add(all, cat("cumsum ", along), samples::cumsum(20, 70, along), {1400, 1400});
   add(all, "dropout", samples::dropout(1000), {1000, 1000, 0, 0});
+  check_on_gpu(all);
+}
+
+// Along rows a warp, a block; along columns one block, clusters, with and without wide accesses.
+TEST(Cuda, Scans) {
+  std::vector<GpuLoop> all;
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{20, 70}, {1, 5}, {3000, 132}, {3000, 1000}, {2200, 77}, {40, 4096}, {3, 100000}, {5, 33333}})
+    add(all, cat("cumsum last ", m, " ", n), samples::cumsum(m, n, 1), {m * n, m * n}, f32_sum);
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{20, 70}, {1, 5}, {300, 64}, {4096, 256}, {5000, 3}, {7000, 133}, {1000, 4100}, {100000, 16}})
+    add(all, cat("cumsum first ", m, " ", n), samples::cumsum(m, n, 0), {m * n, m * n}, f32_sum);
   check_on_gpu(all);
 }
 
