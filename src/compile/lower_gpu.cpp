@@ -109,10 +109,17 @@ void GpuLowering::run_rows(void (GpuLowering::*variant)(int lanes, int resident)
     row = b_.op(Scalar::shr, item, b_.index(std::countr_zero(unsigned(plan_.cluster))));
     part_ = (item & b_.index(plan_.cluster - 1)) * b_.index(plan_.threads) + thread;
   }
-  if (per_block > 1) {  // a warp a row; it leaves as a whole
+  const bool leaves = per_block > 1 && plan_.group == 32;
+  if (per_block > 1) {  // a warp, or a part of one, a row; it leaves as a whole
     row = item * b_.index(per_block) + b_.op(Scalar::shr, thread, b_.index(std::countr_zero(unsigned(plan_.group))));
     part_ = thread & b_.index(plan_.group - 1);
-    b_.begin_if(lt(row, b_.dim(rows)));
+    const Kv exists = lt(row, b_.dim(rows));
+    if (leaves) {
+      b_.begin_if(exists);
+    } else {
+      valid_ = exists;
+      row = b_.op(Scalar::min, row, b_.dim(rows) - b_.index(1));
+    }
   }
   body_.open();
   place(row, axes);
@@ -135,7 +142,8 @@ void GpuLowering::run_rows(void (GpuLowering::*variant)(int lanes, int resident)
   }
   body_.close();
   if (plan_.cluster > 1) b_.barrier(3);  // others may still read this block's memory
-  if (per_block > 1) b_.end();
+  if (leaves) b_.end();
+  valid_ = {};
 }
 
 // Blocks of points of all outer axes, for loops whose vector axis is short.

@@ -91,7 +91,7 @@ class GpuLowering {
   int lanes_ = 1, resident_ = 0;     // of the variant that is being written
   Kv part_, parts_;                  // which of the threads that share a point this is, and how many there are
   bool sharing_ = false;
-  Kv valid_;                         // tiles with slices: does the thread's point exist
+  Kv valid_;                         // tiles with slices, rows of parts of a warp: does the thread's point exist
   std::vector<Kept> kept_;
 };
 

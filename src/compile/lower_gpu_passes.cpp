@@ -238,7 +238,7 @@ void GpuLowering::shared_pass(Pass& p) {
     if (row) {
       row_accesses(reads_only, [&](Kv at, Kv u) {
         body_.bind_vector(axis, at, lanes_);
-        point(p, 0, u);
+        guarded_point(u);
       });
       return;
     }
@@ -269,7 +269,7 @@ void GpuLowering::shared_pass(Pass& p) {
 // Over the lanes of a warp, over the warps of the block, over the blocks of the cluster; every thread has the result.
 void GpuLowering::combine_group(Pass& p, std::vector<Kv>& x) {
   const auto over_warp = [&](size_t n) {
-    for (int m = 16; m >= 1; m /= 2) x[n] = b_.combine(p.accs[n].inst.combine, x[n], b_.shuffle_xor(x[n], m));
+    for (int m = std::min(32, plan_.group) / 2; m >= 1; m /= 2) x[n] = b_.combine(p.accs[n].inst.combine, x[n], b_.shuffle_xor(x[n], m));
   };
   for (size_t n = 0; n < x.size(); ++n) over_warp(n);
   const int warps = std::min(plan_.group, plan_.threads) / 32;

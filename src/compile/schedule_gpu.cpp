@@ -122,7 +122,7 @@ void plan_rows(const Loop& loop, const std::vector<char>& live, GpuPlan& p, bool
   // A program serves all sizes of a magnitude.
   const int64_t hint = gpu_size_hint(extent), length = extent.is_const() ? hint : int64_t(std::bit_ceil(uint64_t(hint))), v = p.lanes;
   if (p.inner_points <= 1024) {
-    p.group = 32;
+    p.group = p.inner_points <= length ? std::clamp(ceil_pow2(length / v), 4, 32) : 32;
     p.threads = 128;
   } else {
     // A thread holds 16 elements with ease, and a processor two blocks of 512 threads: one works while the other waits.
