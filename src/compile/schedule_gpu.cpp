@@ -154,7 +154,10 @@ void plan_threads(const Loop& loop, bool inner, GpuPlan& p, const Target& target
     const int heavy = int(loop.insts.size()) > 60 ? 2 : 4;
     p.unroll = p.lanes > 4 ? std::min(2, heavy) : heavy;
     while (p.unroll > 1 && length < int64_t(p.threads) * p.lanes * p.unroll) p.unroll /= 2;
-    p.linear = length < int64_t(p.threads) * p.lanes;
+    // Tiles that lie half beyond the end of a row waste threads, and give up wide accesses.
+    const int64_t tile = int64_t(p.threads) * p.lanes * p.unroll, covered = (length + tile - 1) / tile * tile;
+    p.linear = length < int64_t(p.threads) * p.lanes || (length % p.lanes == 0 && (covered - length) * 16 > length);
+    if (p.linear) p.unroll = 1;
     return;
   }
   const int64_t others = std::max<int64_t>(1, p.outer_points / std::max<int64_t>(1, length));
