@@ -660,7 +660,7 @@ Ref<Program> compile_graph(const Graph& graph, const Target& target, const Compi
     passed("simplify");
     dump("simplify", g);
   }
-  if (claims && target.kind == DeviceKind::cpu) {
+  if (claims) {
     g = pack_gradients(std::move(g));
     verified("pack gradients", g);
   }

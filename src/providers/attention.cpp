@@ -84,6 +84,11 @@ struct Maker {
     for (const AttentionOperand& o : operands)
       for (Dim d : {o.base, o.batch, o.row, o.head}) dim(d);
   }
+  // Of the backward kernels; packed gradients are one buffer.
+  void buffers_backward() {
+    pointers(6);
+    for (uint32_t i = 6; i < 9; ++i) k.words.push_back({Program::KernelWord::Kind::pointer, s.packed ? 6 : i, 0});
+  }
   Program::Kernel make(Part part, const Target& target) {
     const bool hopper = target.arch == "sm_90a";
     const Cut c = cut_of(part, s.width, hopper);
@@ -91,7 +96,7 @@ struct Maker {
     std::snprintf(scale, sizeof scale, "%.9gf", s.scale);
     std::string text = scale;
     if (text.find_first_of(".en") == text.npos) text.insert(text.size() - 1, ".0");
-    text = cat("#define D ", s.width, "\n#define KEYS ", c.tile, "\n#define CAUSAL ", int(s.causal), "\n#define SCALE ", text,
+    text = cat("#define D ", s.width, "\n#define KEYS ", c.tile, "\n#define CAUSAL ", int(s.causal), "\n#define PACKED ", int(s.packed), "\n#define SCALE ", text,
                "\n#define TYPE \"", s.dtype == DType::f16 ? "f16" : "bf16", "\"\nstruct WORDS { unsigned long long w[", k.words.size(), "]; };\n");
     const int tiles = s.width == 64 ? 2 : 1;  // of 16 rows, that a warp works on
     if (hopper) {
@@ -124,7 +129,7 @@ Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperan
 
 Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target) {
   Maker m{s, {}};
-  m.pointers(9);
+  m.buffers_backward();
   m.sizes();
   m.steps(gqkv);
   return m.make(queries, target);
@@ -132,7 +137,7 @@ Program::Kernel attention_backward_queries(const AttentionShape& s, const Attent
 
 Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target) {
   Maker m{s, {}};
-  m.pointers(9);
+  m.buffers_backward();
   m.sizes();
   m.steps(gqkv);
   return m.make(keys, target);

@@ -20,7 +20,7 @@ struct AttentionShape {
   int64_t width;
   double scale;
   bool causal;
-  bool packed = false;  // cpu, backward: the gradients side by side in the rows of one result
+  bool packed = false;  // backward: the gradients side by side in the rows of one result
   friend bool operator==(const AttentionShape&, const AttentionShape&) = default;
 };
 // Where the elements of an operand lie, in elements; those of one row side by side.
@@ -31,7 +31,8 @@ struct AttentionOperand {
 
 // Buffers of its step: q k v, then out and logsumexp.
 Program::Kernel attention_forward(const AttentionShape& s, const AttentionOperand (&qkv)[3], const Target& target);
-// Buffers of their steps: g q k v logsumexp rowsums, then the gradients of q, k and v.
+// Buffers of their steps: g q k v logsumexp rowsums, then the gradients of q, k and v, or where they are
+// packed their one buffer.
 Program::Kernel attention_backward_queries(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target);
 Program::Kernel attention_backward_keys(const AttentionShape& s, const AttentionOperand (&gqkv)[4], const Target& target);
 

@@ -21,6 +21,8 @@ typedef unsigned short u16;
 template <int N> struct Mma;
 #define F4(c, x) c(x[0]), c(x[1]), c(x[2]), c(x[3])
 #define F32(c, d, o) F4(c, d[o]), F4(c, d[o + 1]), F4(c, d[o + 2]), F4(c, d[o + 3]), F4(c, d[o + 4]), F4(c, d[o + 5]), F4(c, d[o + 6]), F4(c, d[o + 7])
+#define R16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define F16(c, d) F4(c, d[0]), F4(c, d[1]), F4(c, d[2]), F4(c, d[3])
 #define R32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define R64 R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define NO "{ .reg .pred p; setp.ne.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64"
@@ -28,6 +30,10 @@ template <int N> struct Mma;
 #define IF(x) "{ .reg .pred p; setp.ne.b32 p, " x ", 0; wgmma.mma_async.sync.aligned.m64"
 #define KIND "k16.f32." TYPE "." TYPE " {"
 #define INLINE static __device__ __forceinline__
+template <> struct Mma<32> {
+  INLINE void first(float (&d)[4][4], u64 a, u64 b) { asm volatile(NO "n32" KIND R16 "}, %16, %17, p, 1, 1, 0, 0; }" : F16("=f", d) : "l"(a), "l"(b)); }
+  INLINE void more(float (&d)[4][4], u64 a, u64 b) { asm volatile(YES "n32" KIND R16 "}, %16, %17, p, 1, 1, 0, 0; }" : F16("+f", d) : "l"(a), "l"(b)); }
+};
 template <> struct Mma<64> {
   INLINE void first(float (&d)[8][4], u64 a, u64 b) { asm volatile(NO "n64" KIND R32 "}, %32, %33, p, 1, 1, 0, 0; }" : F32("=f", d, 0) : "l"(a), "l"(b)); }
   INLINE void more(float (&d)[8][4], u64 a, u64 b) { asm volatile(YES "n64" KIND R32 "}, %32, %33, p, 1, 1, 0, 0; }" : F32("+f", d, 0) : "l"(a), "l"(b)); }
@@ -136,6 +142,11 @@ __device__ __forceinline__ Operand operand(const u64* w, int pointer, int stride
   o.wide = (((u64)o.at | (u64)o.step) & 15) == 0;
   return o;
 }
+// Where a row of gradients lies: alone, or as a third of a packed row.
+__device__ __forceinline__ u16* gradient(u64 pointer, int part, int b, int rows, int heads, int h) {
+  return (u16*)pointer + (((long long)b * rows * (PACKED ? 3 : 1) + (PACKED ? part : 0)) * heads + h) * D;
+}
+#define GRADIENT_STEP ((long long)heads * D * (PACKED ? 3 : 1))
 )text";
 
 // Words: q k v | out lse | queries, keys, heads, then (base, batch, row, head) steps of q, k and v.
@@ -332,7 +343,7 @@ product<ROWS, KEYS>(d, dg, dv);
   }
   mma_wait<0>();
   hold(acc);
-  put((u16*)w[6] + ((long long)b * queries * heads + h) * D, (long long)heads * D, acc, row, queries, SCALE, SCALE, lane);
+  put(gradient(w[6], 0, b, queries, heads, h), GRADIENT_STEP, acc, row, queries, SCALE, SCALE, lane);
 }
 )text";
 
@@ -430,9 +441,8 @@ product<ROWS, KEYS>(d, dv, dg);
 #pragma unroll
       for (int e = 0; e < 4; ++e) ak[n][e] = av[n][e] = 0;
   }
-  const long long to = ((long long)b * keys * heads + h) * D, step = (long long)heads * D;
-  put((u16*)w[7] + to, step, ak, row, keys, SCALE, SCALE, lane);
-  put((u16*)w[8] + to, step, av, row, keys, 1.f, 1.f, lane);
+  put(gradient(w[7], 1, b, keys, heads, h), GRADIENT_STEP, ak, row, keys, SCALE, SCALE, lane);
+  put(gradient(w[8], 2, b, keys, heads, h), GRADIENT_STEP, av, row, keys, 1.f, 1.f, lane);
 }
 )text";
 

@@ -236,6 +236,11 @@ inline constexpr char attention_backward_words[] = R"text(
 #define QUERIES (int)w[9]
 #define ALL_KEYS (int)w[10]
 #define HEADS (int)w[11]
+// Where a row of gradients lies: alone, or as a third of a packed row.
+__device__ __forceinline__ u16* gradient(u64 pointer, int part, int b, int rows, int heads, int h) {
+  return (u16*)pointer + (((long long)b * rows * (PACKED ? 3 : 1) + (PACKED ? part : 0)) * heads + h) * D;
+}
+#define GRADIENT_STEP ((long long)heads * D * (PACKED ? 3 : 1))
 )text";
 
 inline constexpr char attention_queries_text[] = R"text(
@@ -322,9 +327,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
     add_product(acc, s, tkk, lane);
     __syncthreads();
   }
-  u16* out = (u16*)w[6] + ((long long)b * queries * heads + h) * D;
+  u16* out = gradient(w[6], 0, b, queries, heads, h);
 #pragma unroll
-  for (int m = 0; m < TILES; ++m) put(out, (long long)heads * D, acc[m], q0 + row0 + m * 16, queries, SCALE, SCALE, lane);
+  for (int m = 0; m < TILES; ++m) put(out, GRADIENT_STEP, acc[m], q0 + row0 + m * 16, queries, SCALE, SCALE, lane);
 }
 )text";
 
@@ -436,11 +441,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant
     }
     __syncthreads();
   }
-  const long long to = ((long long)b * keys * heads + h) * D, step = (long long)heads * D;
 #pragma unroll
   for (int m = 0; m < TILES; ++m) {
-    put((u16*)w[7] + to, step, ak[m], k0 + row0 + m * 16, keys, SCALE, SCALE, lane);
-    put((u16*)w[8] + to, step, av[m], k0 + row0 + m * 16, keys, 1.f, 1.f, lane);
+    put(gradient(w[7], 1, b, keys, heads, h), GRADIENT_STEP, ak[m], k0 + row0 + m * 16, keys, SCALE, SCALE, lane);
+    put(gradient(w[8], 2, b, keys, heads, h), GRADIENT_STEP, av[m], k0 + row0 + m * 16, keys, 1.f, 1.f, lane);
   }
 }
 )text";

@@ -218,6 +218,9 @@ TEST(Cuda, TemplatesOfText) {
         add(attention_forward(s, {o[0], o[1], o[2]}, chip(arch)));
         add(attention_backward_queries(s, o, chip(arch)));
         add(attention_backward_keys(s, o, chip(arch)));
+        AttentionShape packed = s;
+        packed.packed = true;
+        if (causal) add(attention_backward_keys(packed, o, chip(arch)));
       }
     for (DType d : {DType::f32, DType::f16, DType::bf16}) add(scatter_rows(d, 100, 64, 1000));
     EXPECT_NO_THROW(c->compile_each(texts, chip(arch))) << arch;
