@@ -177,7 +177,7 @@ void GpuLowering::scan_columns(int lanes) {
       }
       b_.local_store(s.sums, odd + item, so_far);
     });
-    if (blocks > 1) b_.barrier(2);
+    if (blocks > 1) b_.barrier(3);
     each_turn([&](int i, Kv item) {
       const auto [before, sum] = before_and_all(a, blocks, rank, [&](int c) {
         return blocks > 1 ? b_.local_load(s.sums, odd + item, 1, b_.index(c)) : b_.local_load(s.sums, odd + item, 1);
@@ -205,7 +205,7 @@ void GpuLowering::scan_columns(int lanes) {
   }
   body_.close();
   b_.end();
-  if (blocks > 1) b_.barrier(2);  // others may still read this block's memory
+  if (blocks > 1) b_.barrier(3);  // others may still read this block's memory
 }
 
 void GpuLowering::run_scans() {

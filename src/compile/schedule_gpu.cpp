@@ -12,11 +12,13 @@ namespace phlox {
 int64_t gpu_size_hint(Dim d) {
   return std::max<int64_t>(1, d.is_const() ? d.value() : current_dim_env() ? dim_hint(d) : 1024);
 }
-bool starts_early(const Target& t) {
+static int chip(const Target& t) {
   int version = 0;
   if (t.arch.starts_with("sm_")) std::from_chars(t.arch.data() + 3, t.arch.data() + t.arch.size(), version);
-  return version >= 90;
+  return version;
 }
+bool starts_early(const Target& t) { return chip(t) >= 90; }
+static bool has_clusters(const Target& t) { return chip(t) >= 90; }
 int gpu_processors(const Target& t) { return t.threads > 1 ? t.threads : 132; }
 
 namespace {
@@ -210,7 +212,7 @@ void plan_scan(const Loop& loop, GpuPlan& p, const Target& target) {
   int columns = std::clamp(ceil_pow2(wide), 8, 32);
   const int64_t others = std::max<int64_t>(1, p.outer_points / (wide * p.lanes));
   // Blocks wait for each other often: a processor should have four.
-  const int64_t cluster = target.has_clusters() ? std::clamp(ceil_pow2(n / 256), 1, 8) : 1;
+  const int64_t cluster = has_clusters(target) ? std::clamp(ceil_pow2(n / 256), 1, 8) : 1;
   while (columns > 8 && (wide + columns - 1) / columns * others * cluster < 4 * gpu_processors(target)) columns /= 2;
   p.slices = std::clamp(ceil_pow2(n / p.unroll), 2, 256 / columns);
   p.threads = columns * p.slices;
@@ -269,7 +271,7 @@ GpuPlan plan_gpu(const Loop& loop, const Target& target, const GpuSplit& split, 
   if (p.rows) {
     // Accesses are wide, and rows kept, where a row is one axis.
     if (all_inner & (all_inner - 1)) p.lanes = 1;
-    plan_rows(loop, live, p, !(all_inner & (all_inner - 1)) && split.axis < 0 && target.has_clusters());
+    plan_rows(loop, live, p, !(all_inner & (all_inner - 1)) && split.axis < 0 && has_clusters(target));
     if ((all_inner & (all_inner - 1)) || split.axis >= 0) p.resident = 0;
   } else {
     plan_threads(loop, all_inner != 0, p, target, shared && all_inner != 0, spread, split.axis >= 0);

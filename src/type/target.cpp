@@ -226,12 +226,6 @@ bool Target::has(std::string_view feature) const {
   return false;
 }
 
-bool Target::has_clusters() const {
-  int version = 0;
-  if (kind == DeviceKind::cuda && arch.starts_with("sm_")) std::from_chars(arch.data() + 3, arch.data() + arch.size(), version);
-  return version >= 90;
-}
-
 int cpu_level(const Target& t) {
   if (t.kind != DeviceKind::cpu || (arch_level(t.arch) == 0 && t.features.empty())) return 0;
   int level = 4;

@@ -22,7 +22,6 @@ struct Target {
           l3_bytes = 8 << 20;                // cuda: l1 is a multiprocessor's shared memory
   int64_t shared_bytes = 0;                  // cuda: shared memory that one block may have
   bool has(std::string_view feature) const;  // has("avx512f"): listed, or implied by the level in `arch`
-  bool has_clusters() const;                 // cuda: blocks that read each other's shared memory
 };
 
 // This machine, looked at afresh. PHLOX_CPU=v3|v4 narrows it to exactly that level; asking for more than the
