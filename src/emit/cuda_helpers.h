@@ -43,7 +43,7 @@ inline constexpr Helper power2{"power2", "static __device__ f32 power2(f32 x) { 
 // A place of shared memory in another block of the cluster.
 inline constexpr Helper peer{"peer", "static __device__ const void* peer(const void* p, u32 block) { const void* r; asm(\"mapa.u64 %0, %1, %2;\" : \"=l\"(r) : \"l\"(p), \"r\"(block)); return r; }\n"};
 inline constexpr const char* barriers[] = {"__syncthreads();", "__syncwarp();", "asm volatile(\"griddepcontrol.wait;\" : : : \"memory\");",
-    "asm volatile(\"barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\" : : : \"memory\");"};
+    "asm volatile(\"barrier.cluster.arrive; barrier.cluster.wait;\" : : : \"memory\");"};
 
 // Within an ulp, without branches: the residual corrects the quotient unless it is not a number (a zero or infinite divisor).
 inline constexpr Helper div_near{"div_near",
