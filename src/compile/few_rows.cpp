@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <span>
-#include <unordered_map>
 
 #include "base/event.h"
 #include "base/format.h"
-#include "compile/collapse.h"
 #include "compile/node_kind.h"
 #include "ops/fuse.h"
-#include "providers/providers.h"
 
 namespace phlox {
 
@@ -24,21 +21,9 @@ namespace {
 
 struct Joiner {
   const Graph& g_;
-  const Target& target_;
+  ProviderAnswers& providers_;
   std::vector<bool>& forced_;
   std::vector<NodeId>& with_;
-  struct Answer { bool taken; std::string refusal; };
-  std::unordered_multimap<uint64_t, std::pair<Loop, Answer>> answers_ = {};
-
-  // Asked once for each loop: equal layers ask for equal ones.
-  const Answer& taken_by_provider(Loop loop) {
-    const uint64_t hash = hash_of(loop);
-    for (auto [it, end] = answers_.equal_range(hash); it != end; ++it)
-      if (same_loop(it->second.first, loop)) return it->second.second;
-    Answer a;
-    a.taken = provided(collapse_axes(loop), target_, a.refusal);
-    return answers_.emplace(hash, std::pair(std::move(loop), std::move(a)))->second.second;
-  }
 
   void run() {
     std::vector<std::vector<NodeId>> users(g_.value_count());
@@ -65,7 +50,7 @@ struct Joiner {
         std::vector<bool> buffers = forced_;
         for (NodeId c : chain) for (GraphValue x : g_.node(c).results) if (c <= g_.value(w).node) buffers[x] = false;
         buffers[g_.node(n).results[0]] = buffers[w] = false;
-        if (const Answer& a = taken_by_provider(fuse_loop(g_, std::span(&w, 1), buffers).loop); !a.taken) {
+        if (const ProviderAnswers::Answer& a = providers_.ask(fuse_loop(g_, std::span(&w, 1), buffers).loop); !a.taken) {
           if (events_visible(EventKind::fusion_refused))
             emit_event(EventKind::fusion_refused, g_.node(g_.value(w).node).op->schema.name, cat("it does not follow in the product's kernel: ", a.refusal));
           continue;
@@ -108,6 +93,6 @@ struct Joiner {
 
 }  // namespace
 
-void join_few_rows(const Graph& g, const Target& target, std::vector<bool>& forced, std::vector<NodeId>& with) { Joiner{g, target, forced, with}.run(); }
+void join_few_rows(const Graph& g, ProviderAnswers& providers, std::vector<bool>& forced, std::vector<NodeId>& with) { Joiner{g, providers, forced, with}.run(); }
 
 }  // namespace phlox

@@ -185,17 +185,7 @@ void GpuLowering::run_linear() {
     at(first + thread, b_.op(Scalar::shr, columns, shift), v, b_.op(Scalar::shr, total, shift));
   };
   if (v == 1) return by_one();
-  if (!fast || (b_.inst(fast).op == KOp::constant && b_.inst(fast).imm)) return by_vector();
-  if (b_.inst(fast).op == KOp::constant) return by_one();
-  b_.begin_if(fast);
-  body_.open();
-  by_vector();
-  body_.close();
-  b_.begin_else();
-  body_.open();
-  by_one();
-  body_.close();
-  b_.end();
+  by_alignment(fast, by_vector, by_one);
 }
 
 // A block takes a tile of the vector axis at one point of the other outer axes.

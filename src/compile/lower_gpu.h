@@ -41,6 +41,21 @@ class GpuLowering {
   void run_scans();
   void place(Kv at, const SmallVector<int, 6>& axes);  // binds outer axes from a row-major position
   Kv aligned(Kv length);                               // may wide accesses be used; null: they need no question
+  // One of the two where `fast` is known as the code is written, both behind a question otherwise.
+  template <class Wide, class Narrow>
+  void by_alignment(Kv fast, const Wide& wide, const Narrow& narrow) {
+    if (!fast || (b_.inst(fast).op == KOp::constant && b_.inst(fast).imm)) return wide();
+    if (b_.inst(fast).op == KOp::constant) return narrow();
+    b_.begin_if(fast);
+    body_.open();
+    wide();
+    body_.close();
+    b_.begin_else();
+    body_.open();
+    narrow();
+    body_.close();
+    b_.end();
+  }
   void map_tile(Kv first);
   Kv tile_count(Kv length);
 

@@ -248,20 +248,7 @@ void GpuLowering::run_scans() {
     body_.close();
     b_.end();
   };
-  const Kv fast = plan_.lanes > 1 ? aligned(n) : Kv{};
-  if (!fast || (b_.inst(fast).op == KOp::constant && b_.inst(fast).imm)) by_vector();
-  else if (b_.inst(fast).op == KOp::constant) by_one();
-  else {
-    b_.begin_if(fast);
-    body_.open();
-    by_vector();
-    body_.close();
-    b_.begin_else();
-    body_.open();
-    by_one();
-    body_.close();
-    b_.end();
-  }
+  by_alignment(plan_.lanes > 1 ? aligned(n) : Kv{}, by_vector, by_one);
   body_.close();
 }
 

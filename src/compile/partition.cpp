@@ -8,7 +8,6 @@
 // of maps that reads it, as its epilogue, when a provider takes the two as one.
 #include <algorithm>
 #include <span>
-#include <unordered_map>
 
 #include "base/error.h"
 #include "base/event.h"
@@ -17,9 +16,9 @@
 #include "compile/compile.h"
 #include "compile/few_rows.h"
 #include "compile/node_kind.h"
+#include "compile/provider_answers.h"
 #include "ops/fuse.h"
 #include "providers/library_matmul.h"
-#include "providers/providers.h"
 
 namespace phlox {
 
@@ -41,12 +40,12 @@ struct Cluster {
 class Partitioner {
  public:
   Partitioner(const Graph& g, const CompileOptions& options, const Target& target)
-      : g_(g), options_(options), fuse_(options.fuse && options.on(Pass::fuse)), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), with_(g.nodes().size(), no_node), forced_(g.value_count()) {}
+      : g_(g), options_(options), fuse_(options.fuse && options.on(Pass::fuse)), target_(target), kind_(g.nodes().size()), cluster_(g.nodes().size(), ~0u), with_(g.nodes().size(), no_node), forced_(g.value_count()), providers_(target) {}
 
   Partition run() {
     for (size_t n = 0; n < kind_.size(); ++n) kind_[n] = kind_of(g_.nodes()[n]);
     force_buffers();
-    if (gpu() && fuse_ && options_.on(Pass::epilogue)) join_few_rows(g_, target_, forced_, with_);
+    if (gpu() && fuse_ && options_.on(Pass::epilogue)) join_few_rows(g_, providers_, forced_, with_);
     if (target_.has("cublaslt") && options_.fuse) join_biases();
     for (NodeId n = 0; n < kind_.size(); ++n)
       if (kind_[n] != NodeKind::leaf && kind_[n] != NodeKind::view) place(n);
@@ -134,7 +133,7 @@ class Partitioner {
         std::vector<bool> read = buffer_;
         read[v] = false;
         for (GraphValue o : outputs) read[o] = false;
-        const Answer& a = taken_by_provider(fuse_loop(g_, outputs, read).loop);
+        const ProviderAnswers::Answer& a = providers_.ask(fuse_loop(g_, outputs, read).loop);
         if (!a.taken && events_visible(EventKind::fusion_refused))
           emit_event(EventKind::fusion_refused, g_.node(made).op->schema.name, cat("no product's kernel computes it: ", a.refusal));
         taken &= a.taken;
@@ -661,7 +660,7 @@ class Partitioner {
       if (kept) outputs.push_back(v);
       std::vector<bool> read = buffer_;
       for (GraphValue o : outputs) read[o] = false;
-      const auto& [taken, refusal] = taken_by_provider(fuse_loop(g_, outputs, read).loop);
+      const auto& [taken, refusal] = providers_.ask(fuse_loop(g_, outputs, read).loop);
       if (taken) {
         apart_.insert(apart_.end(), sums.begin(), sums.end());
         to.nodes.insert(std::lower_bound(to.nodes.begin(), to.nodes.end(), n), n);
@@ -672,17 +671,6 @@ class Partitioner {
       if (events_visible(EventKind::fusion_refused))
         emit_event(EventKind::fusion_refused, g_.node(n).op->schema.name, cat("its result is no epilogue's input: ", refusal));
     }
-  }
-
-  // Asked once for each loop: equal layers ask for equal ones.
-  struct Answer { bool taken; std::string refusal; };
-  const Answer& taken_by_provider(Loop loop) {
-    const uint64_t hash = hash_of(loop);
-    for (auto [it, end] = answers_.equal_range(hash); it != end; ++it)
-      if (same_loop(it->second.first, loop)) return it->second.second;
-    Answer a;
-    a.taken = provided(collapse_axes(loop), target_, a.refusal);
-    return answers_.emplace(hash, std::pair(std::move(loop), std::move(a)))->second.second;
   }
 
   static int64_t dim_hint_or(Dim d, int64_t otherwise) {
@@ -771,7 +759,7 @@ class Partitioner {
   std::vector<bool> forced_, buffer_;
   std::vector<std::vector<NodeId>> users_;
   std::vector<NodeId> apart_;
-  std::unordered_multimap<uint64_t, std::pair<Loop, Answer>> answers_;
+  ProviderAnswers providers_;
   mutable int64_t again_points_ = 0;  // of the value that again_cost is asked about
   mutable int again_visits_ = 0;      // by that call
 };
